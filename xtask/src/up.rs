@@ -1,0 +1,67 @@
+//! `cargo xtask up`: from a fresh machine to a running node.
+
+use crate::place::Place;
+use crate::{run, say};
+use anyhow::{Result, bail};
+use clap::Args;
+use std::process::Command;
+
+/// Arguments of `up`.
+#[derive(Args)]
+pub(crate) struct Up {
+    /// Go to `bletchley up`, for example --dev or --data DIR.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+impl Up {
+    /// Checks, builds, and becomes the node.
+    pub(crate) fn run(self, place: &Place) -> Result<()> {
+        say::step("looking for a Rust toolchain and a C compiler");
+        say::step(&format!("found {}", run::output_of(Command::new("rustc").arg("--version"))?.trim()));
+        ensure_c_compiler()?;
+        build_binary(place, "bletchley-node", "bletchley")?;
+        say::step("starting the node; Ctrl-C stops it and the data stays");
+        let mut node = Command::new(place.built("bletchley"));
+        node.arg("up").args(&self.args);
+        run::become_program(&mut node)
+    }
+}
+
+/// Builds one binary of the workspace, with cargo's own progress.
+pub(crate) fn build_binary(place: &Place, package: &str, binary: &str) -> Result<()> {
+    if place.built(binary).is_file() {
+        say::step(&format!("building {binary} (only what has changed)"));
+    } else {
+        say::step(&format!("building {binary}; the first time this takes some fifteen minutes on two cores"));
+    }
+    run::to_the_end(&mut run::cargo(place, &["build", "--locked", "--package", package, "--bin", binary]))
+}
+
+/// Some dependencies are C: secp256k1, the KZG library, the allocator.
+fn ensure_c_compiler() -> Result<()> {
+    if ["cc", "gcc", "clang"].iter().any(|name| run::is_on_path(name)) {
+        say::step("found a C compiler");
+        return Ok(());
+    }
+    if !run::is_on_path("apt-get") || !is_superuser() {
+        bail!(
+            "there is no C compiler on PATH; install one, for example `sudo apt-get install gcc libc6-dev` or \
+             `xcode-select --install`, and run this again"
+        );
+    }
+    say::step("installing a C compiler with apt-get");
+    run::to_the_end(Command::new("apt-get").args(["update", "-q"]))?;
+    run::to_the_end(Command::new("apt-get").args([
+        "install",
+        "-y",
+        "-q",
+        "--no-install-recommends",
+        "gcc",
+        "libc6-dev",
+    ]))
+}
+
+fn is_superuser() -> bool {
+    run::output_of(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}

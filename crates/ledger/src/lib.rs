@@ -27,7 +27,7 @@ pub use block::{Block, BlockMeta, Executed, IndexEntry, Section, StoredBlock};
 pub use checkpoint::{Certificate, CertificateError, Checkpoint, ValidatorSet};
 pub use delegate::{Answer, Delegate, NoDelegate, Place, RecordError, Refusal};
 pub use delegation::{Anchor, DelegationRecord, EXTENSION_VERSION, Extension, Intervention};
-pub use diff::{DiffError, DiffReader, DiffWriter};
+pub use diff::{Change, DiffError, DiffReader, DiffWriter};
 pub use machine::{CommitError, ExecuteError, Head, Machine, Prepared, ProposeContext, ProposeError};
 pub use receipt::{Call, CallBounds, CallId, Receipt, SignedReceipt, Status};
 pub use store::{

@@ -1,0 +1,126 @@
+//! The seam between whoever orders blocks and whoever executes and keeps them.
+
+use bletchley_ledger::{Block, ExecuteError, Head, ProposeError};
+use bletchley_primitives::{BlockHash, Height, TimestampMs};
+use std::sync::Arc;
+
+/// A block that was executed on the head and waits for the engine's decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// Height of the block.
+    pub height: Height,
+    /// Its hash: what engines agree on.
+    pub hash: BlockHash,
+    /// The block, to be sent to others.
+    pub block: Block,
+    /// How many transactions it holds.
+    pub transactions: u32,
+}
+
+/// Why an application could not do what an engine asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplicationError {
+    /// No block could be built.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+    /// A block was refused.
+    #[error(transparent)]
+    Verify(#[from] ExecuteError),
+    /// A final block could not be kept. The ledger stops: going on would acknowledge what a crash would lose.
+    #[error("block {height} is final but could not be kept: {problem}")]
+    Keep {
+        /// Height of the block.
+        height: Height,
+        /// What went wrong, and what to do.
+        problem: String,
+    },
+}
+
+/// One ledger, as its engine sees it.
+///
+/// Invariants: `propose` and `verify` change nothing that a reader sees; `finalize` returns only when the block is
+/// durable and visible, and is called for each height once, in order.
+pub trait Application: Send + Sync + 'static {
+    /// The newest final block.
+    fn head(&self) -> Head;
+
+    /// How many transactions could enter a block now.
+    fn ready(&self) -> usize;
+
+    /// Builds a block on the head; `None` when there is nothing to put into one and empty blocks are not asked for.
+    ///
+    /// # Errors
+    /// [`ApplicationError::Propose`].
+    fn propose(&self, time_ms: TimestampMs, allow_empty: bool) -> Result<Option<Proposal>, ApplicationError>;
+
+    /// Executes another member's block on the head.
+    ///
+    /// # Errors
+    /// [`ApplicationError::Verify`] when it does not hold; nothing is changed then.
+    fn verify(&self, block: Block) -> Result<Proposal, ApplicationError>;
+
+    /// Keeps an executed block for ever and makes it visible.
+    ///
+    /// # Errors
+    /// [`ApplicationError::Keep`]; the engine must stop.
+    fn finalize(&self, hash: BlockHash) -> Result<(), ApplicationError>;
+
+    /// Forgets an executed block that lost.
+    fn abandon(&self, hash: BlockHash);
+}
+
+/// What wakes an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Transactions may be ready, or the cadence changed.
+    Work,
+    /// The deadline that was waited for has come.
+    Deadline,
+    /// Blocks were asked for by hand (development ledgers).
+    Mine {
+        /// How many.
+        blocks: u32,
+    },
+    /// The node is stopping.
+    Stop,
+}
+
+/// Clock and wake-ups, given by the node or by a simulation.
+pub trait Signals: Send + Sync + 'static {
+    /// The ledger's time now. Development ledgers may shift it.
+    fn now_ms(&self) -> TimestampMs;
+
+    /// Blocks until something happens, or until `deadline_ms` of [`Signals::now_ms`] when there is one.
+    fn wait(&self, deadline_ms: Option<TimestampMs>) -> Signal;
+
+    /// Called after asked-for blocks are final, so that the asker may be answered.
+    fn mined(&self, blocks: u32);
+}
+
+/// Why an engine stopped before it was told to.
+#[derive(Debug, thiserror::Error)]
+#[error("the {engine} engine stopped at height {height}: {source}")]
+pub struct EngineError {
+    /// Name of the engine.
+    pub engine: &'static str,
+    /// Height it was working on.
+    pub height: Height,
+    /// Why.
+    pub source: ApplicationError,
+}
+
+/// Orders the blocks of one ledger until it is stopped. Chosen by name in the ledger's genesis document.
+pub trait Engine: Send {
+    /// Name in the genesis document.
+    fn name(&self) -> &'static str;
+
+    /// Runs on the caller's thread until [`Signal::Stop`].
+    ///
+    /// # Errors
+    /// [`EngineError`] when the application can no longer keep blocks.
+    fn run(
+        self: Box<Self>,
+        application: Arc<dyn Application>,
+        signals: Arc<dyn Signals>,
+    ) -> Result<(), EngineError>;
+}

@@ -195,7 +195,7 @@ fn world(place: &Place) -> Result<()> {
     let folder = place.at("tests/world");
     tools::npm_packages(&folder)?;
     let mut node = Command::new("node");
-    node.args(["--test", "--test-reporter=spec", "suites/"]).current_dir(&folder);
+    node.arg("run.mjs").current_dir(&folder);
     node.env("BLETCHLEY_BIN", place.built("bletchley"));
     node.env("PATH", run::path_with(&folder.join("node_modules").join(".bin"))?);
     run::to_the_end(&mut node)

@@ -63,16 +63,36 @@ impl Call {
     /// The call's identity.
     #[must_use]
     pub fn id(&self) -> CallId {
-        CallId(CALL_DOMAIN.digest(&[
-            self.ledger.0.as_slice(),
-            self.transaction.0.as_slice(),
-            self.caller.as_slice(),
-            self.cryptlet.as_slice(),
-            self.method.as_bytes(),
-            keccak256(&self.input).as_slice(),
-            &self.occurrence.to_be_bytes(),
-        ]))
+        call_id(
+            self.ledger,
+            self.transaction,
+            self.caller,
+            self.cryptlet,
+            &self.method,
+            keccak256(&self.input),
+            self.occurrence,
+        )
     }
+}
+
+fn call_id(
+    ledger: LedgerId,
+    transaction: TxId,
+    caller: Address,
+    cryptlet: B256,
+    method: &str,
+    input_digest: B256,
+    occurrence: u32,
+) -> CallId {
+    CallId(CALL_DOMAIN.digest(&[
+        ledger.0.as_slice(),
+        transaction.0.as_slice(),
+        caller.as_slice(),
+        cryptlet.as_slice(),
+        method.as_bytes(),
+        input_digest.as_slice(),
+        &occurrence.to_be_bytes(),
+    ]))
 }
 
 /// How a call ended.
@@ -213,6 +233,20 @@ impl Receipt {
             word(self.valid_to.0),
         ];
         eip712_digest(&RECEIPT_DOMAIN, &keccak256(fields.as_flattened_bytes()))
+    }
+
+    /// Identity of the call that this receipt answers.
+    #[must_use]
+    pub fn call_id(&self) -> CallId {
+        call_id(
+            self.ledger,
+            self.transaction,
+            self.caller,
+            self.cryptlet,
+            &self.method,
+            self.input_digest,
+            self.occurrence,
+        )
     }
 
     /// Whether this receipt answers exactly this call.

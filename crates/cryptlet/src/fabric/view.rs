@@ -1,0 +1,110 @@
+//! The registry as of one anchor: what every block that names this anchor is checked against.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use alloy_primitives::{Address, B256};
+use bletchley_ledger::Anchor;
+use parking_lot::RwLock;
+
+use crate::{
+    policy::{CallRefusal, Policy},
+    registry::{HostEntry, RegisteredPackage, RegistryView, ReleaseStatus, Resolved},
+};
+
+/// Cryptlet ids whose resolution one view remembers; those of contracts that invent ids are looked up every time.
+const RESOLVED_MAX: usize = 4096;
+
+/// The registry as of one anchor.
+pub(crate) struct AnchorView {
+    anchor: Anchor,
+    registry: Arc<dyn RegistryView>,
+    policy: Option<Arc<Policy>>,
+    /// Hosts that the policy names, that are registered, and whose evidence counts.
+    hosts: BTreeMap<Address, Arc<HostEntry>>,
+    resolved: RwLock<HashMap<B256, Option<Resolved>>>,
+}
+
+/// A call that may run: by this package, under this policy.
+#[derive(Clone, Debug)]
+pub(crate) struct Admitted {
+    pub(crate) package: Arc<RegisteredPackage>,
+    pub(crate) policy: Arc<Policy>,
+}
+
+impl Admitted {
+    /// Most fuel of the call: the lesser of what the policy allows and the manifest asks for.
+    pub(crate) fn fuel_max(&self) -> u64 {
+        self.policy.fuel_max.min(self.package.manifest.limits.fuel)
+    }
+}
+
+impl AnchorView {
+    pub(crate) fn new(registry: Arc<dyn RegistryView>, anchor: Anchor) -> Self {
+        let policy = registry.policy(anchor.height);
+        let mut hosts = BTreeMap::new();
+        if let Some(policy) = &policy {
+            for address in &policy.hosts {
+                let entry = registry.host(*address, anchor.height);
+                if let Some(entry) = entry.filter(|entry| policy.accepts_evidence(&entry.evidence)) {
+                    hosts.insert(*address, entry);
+                }
+            }
+        }
+        Self { anchor, registry, policy, hosts, resolved: RwLock::default() }
+    }
+
+    pub(crate) const fn anchor(&self) -> Anchor {
+        self.anchor
+    }
+
+    /// The host with this address, if it counts.
+    pub(crate) fn host(&self, address: Address) -> Option<&Arc<HostEntry>> {
+        self.hosts.get(&address)
+    }
+
+    /// Whether a call may run. The order of the checks decides which refusal stands in the record.
+    pub(crate) fn admit(
+        &self,
+        cryptlet: B256,
+        caller: Address,
+        method: &str,
+    ) -> Result<Admitted, CallRefusal> {
+        let policy = self.policy.as_ref().ok_or(CallRefusal::NoPolicy)?;
+        let usable = self.hosts.len() as u64;
+        if usable < policy.quorum {
+            return Err(CallRefusal::Hosts { quorum: policy.quorum, usable });
+        }
+        let Resolved { package, status } = self.resolve(cryptlet).ok_or(CallRefusal::Unknown(cryptlet))?;
+        let manifest = &package.manifest;
+        let (name, version) = (&manifest.name, &manifest.version);
+        if status == ReleaseStatus::Revoked {
+            return Err(CallRefusal::Revoked { name: name.clone(), version: version.clone() });
+        }
+        if !policy.lets_call(name, caller) {
+            return Err(CallRefusal::Caller { caller, name: name.clone() });
+        }
+        if manifest.method(method).is_none() {
+            return Err(CallRefusal::Method {
+                name: name.clone(),
+                version: version.clone(),
+                method: method.to_owned(),
+            });
+        }
+        Ok(Admitted { package, policy: Arc::clone(policy) })
+    }
+
+    fn resolve(&self, cryptlet: B256) -> Option<Resolved> {
+        if let Some(known) = self.resolved.read().get(&cryptlet) {
+            return known.clone();
+        }
+        let resolved = self.registry.resolve(cryptlet, self.anchor.height);
+        let mut all = self.resolved.write();
+        if all.len() < RESOLVED_MAX {
+            all.insert(cryptlet, resolved.clone());
+        }
+        resolved
+    }
+}

@@ -1,0 +1,290 @@
+//! The registry's entries by name, package and height: validated as they come, resolved as of any height since.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use alloy_primitives::{Address, B256};
+use bletchley_primitives::{Height, LedgerId, keccak256};
+use semver::Version;
+
+use super::{Entry, EntryError, HostEntry, Release, ReleaseStatus, Resolved, SignedEntry, StatusChange};
+use crate::{manifest::Manifest, package::PackageId, policy::Policy};
+
+/// Where trust in the registry starts: named in the genesis document, checked by everyone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roots {
+    /// The registry's ledger.
+    pub registry: LedgerId,
+    /// Who may set policy, admit hosts and revoke any package.
+    pub administrators: Vec<Address>,
+}
+
+impl Roots {
+    fn check_administrator(&self, found: Address) -> Result<(), EntryError> {
+        if self.administrators.contains(&found) {
+            return Ok(());
+        }
+        let expected = self.administrators.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        Err(EntryError::Signer { who: "administrator", found, expected })
+    }
+}
+
+/// A registered package with its manifest at hand.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RegisteredPackage {
+    /// The release as it was signed.
+    pub release: Release,
+    /// Its manifest.
+    pub manifest: Manifest,
+    version: Version,
+}
+
+impl RegisteredPackage {
+    /// Id of the package.
+    #[must_use]
+    pub const fn id(&self) -> PackageId {
+        PackageId(self.release.package)
+    }
+}
+
+#[derive(Debug)]
+struct Registered {
+    height: Height,
+    package: Arc<RegisteredPackage>,
+    changes: Vec<(Height, ReleaseStatus)>,
+}
+
+impl Registered {
+    fn status_at(&self, height: Height) -> ReleaseStatus {
+        self.changes
+            .iter()
+            .rev()
+            .find(|(since, _)| *since <= height)
+            .map_or(ReleaseStatus::Active, |(_, to)| *to)
+    }
+
+    fn status(&self) -> ReleaseStatus {
+        self.changes.last().map_or(ReleaseStatus::Active, |(_, to)| *to)
+    }
+
+    fn resolved_at(&self, height: Height) -> Resolved {
+        Resolved { package: Arc::clone(&self.package), status: self.status_at(height) }
+    }
+}
+
+/// The registry's entries, in the order of the ledger.
+#[derive(Debug)]
+pub struct Index {
+    roots: Roots,
+    releases: Vec<Registered>,
+    /// keccak256 of a name to its releases, oldest first. Never iterated, so its order does not matter.
+    names: HashMap<B256, Vec<usize>>,
+    packages: HashMap<B256, usize>,
+    hosts: BTreeMap<Address, Vec<(Height, Arc<HostEntry>)>>,
+    policies: Vec<(Height, Arc<Policy>)>,
+}
+
+impl Index {
+    /// An empty registry.
+    #[must_use]
+    pub fn new(roots: Roots) -> Self {
+        Self {
+            roots,
+            releases: Vec::new(),
+            names: HashMap::new(),
+            packages: HashMap::new(),
+            hosts: BTreeMap::new(),
+            policies: Vec::new(),
+        }
+    }
+
+    /// Where trust starts.
+    #[must_use]
+    pub const fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    /// Whether an entry would be accepted after those that are here.
+    ///
+    /// # Errors
+    /// [`EntryError`].
+    pub fn check(&self, signed: &SignedEntry) -> Result<(), EntryError> {
+        match &signed.entry {
+            Entry::Release(release) => self.check_release(signed, release).map(drop),
+            Entry::Status(change) => self.check_status(signed, change).map(drop),
+            Entry::Host(host) => self.check_host(signed, host),
+            Entry::Policy(policy) => self.check_policy(signed, policy),
+        }
+    }
+
+    /// Takes in an entry of the block at `height`, which is not below that of the entry before.
+    ///
+    /// # Errors
+    /// [`EntryError`]; the registry is as before, and readers pass the entry over.
+    pub fn apply(&mut self, height: Height, signed: &SignedEntry) -> Result<(), EntryError> {
+        match &signed.entry {
+            Entry::Release(release) => {
+                let package = self.check_release(signed, release)?;
+                let position = self.releases.len();
+                self.names.entry(keccak256(&release.name)).or_default().push(position);
+                self.packages.insert(release.package, position);
+                self.releases.push(Registered { height, package: Arc::new(package), changes: Vec::new() });
+            }
+            Entry::Status(change) => {
+                let position = self.check_status(signed, change)?;
+                if let Some(registered) = self.releases.get_mut(position) {
+                    registered.changes.push((height, change.status));
+                }
+            }
+            Entry::Host(host) => {
+                self.check_host(signed, host)?;
+                self.hosts.entry(host.host).or_default().push((height, Arc::new(host.clone())));
+            }
+            Entry::Policy(policy) => {
+                self.check_policy(signed, policy)?;
+                self.policies.push((height, Arc::new(policy.clone())));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a cryptlet's id stands for after the block at `height`. By name: the newest active release; without one,
+    /// the newest deprecated; without that, the newest, which is revoked.
+    #[must_use]
+    pub fn resolve(&self, cryptlet: B256, height: Height) -> Option<Resolved> {
+        let registered =
+            |position: &usize| self.releases.get(*position).filter(|found| found.height <= height);
+        if let Some(found) = self.packages.get(&cryptlet).and_then(registered) {
+            return Some(found.resolved_at(height));
+        }
+        let releases = || self.names.get(&cryptlet).into_iter().flatten().rev().filter_map(registered);
+        let with = |status| releases().find(|found| found.status_at(height) == status);
+        with(ReleaseStatus::Active)
+            .or_else(|| with(ReleaseStatus::Deprecated))
+            .or_else(|| releases().next())
+            .map(|found| found.resolved_at(height))
+    }
+
+    /// The host with this address after the block at `height`.
+    #[must_use]
+    pub fn host(&self, host: Address, height: Height) -> Option<Arc<HostEntry>> {
+        as_of(self.hosts.get(&host)?, height)
+    }
+
+    /// The policy after the block at `height`.
+    #[must_use]
+    pub fn policy(&self, height: Height) -> Option<Arc<Policy>> {
+        as_of(&self.policies, height)
+    }
+
+    /// Every package that was registered up to `height`, oldest first, with its status then.
+    pub fn packages(&self, height: Height) -> impl Iterator<Item = Resolved> + '_ {
+        self.releases
+            .iter()
+            .filter(move |found| found.height <= height)
+            .map(move |found| found.resolved_at(height))
+    }
+
+    /// Every host that was registered up to `height`, by address.
+    pub fn hosts(&self, height: Height) -> impl Iterator<Item = Arc<HostEntry>> + '_ {
+        self.hosts.values().filter_map(move |entries| as_of(entries, height))
+    }
+
+    /// Sequence of the next policy.
+    #[must_use]
+    pub fn next_policy_sequence(&self) -> u64 {
+        self.policies.len() as u64
+    }
+
+    /// Sequence of the next entry of this host.
+    #[must_use]
+    pub fn next_host_sequence(&self, host: Address) -> u64 {
+        self.hosts.get(&host).map_or(0, |entries| entries.len() as u64)
+    }
+
+    /// Sequence of the next change of this package's status.
+    #[must_use]
+    pub fn next_status_sequence(&self, package: B256) -> u64 {
+        let registered = self.packages.get(&package).and_then(|position| self.releases.get(*position));
+        registered.map_or(0, |registered| registered.changes.len() as u64)
+    }
+
+    fn check_release(
+        &self,
+        signed: &SignedEntry,
+        release: &Release,
+    ) -> Result<RegisteredPackage, EntryError> {
+        let manifest = release.checked_manifest()?;
+        let [signer] = signed.signers(self.roots.registry, ["publisher"])?;
+        if signer != release.publisher {
+            let expected = release.publisher.to_string();
+            return Err(EntryError::Signer { who: "publisher", found: signer, expected });
+        }
+        let (_, policy) = self.policies.last().ok_or(EntryError::NoPolicy)?;
+        if !policy.lets_publish(release.publisher) {
+            return Err(EntryError::PublisherNotAllowed(release.publisher));
+        }
+        // The manifest was checked: its version parses.
+        let version = Version::parse(&manifest.version).unwrap_or_else(|_| Version::new(0, 0, 0));
+        let before = self.names.get(&keccak256(&release.name)).and_then(|positions| positions.last());
+        if let Some(newest) = before.and_then(|position| self.releases.get(*position)) {
+            let newest = &newest.package;
+            if newest.release.publisher != release.publisher {
+                return Err(EntryError::NameTaken {
+                    name: release.name.clone(),
+                    publisher: newest.release.publisher,
+                });
+            }
+            if version <= newest.version {
+                return Err(EntryError::VersionNotNewer {
+                    name: release.name.clone(),
+                    version: manifest.version.clone(),
+                    newest: newest.manifest.version.clone(),
+                });
+            }
+        }
+        Ok(RegisteredPackage { release: release.clone(), manifest, version })
+    }
+
+    fn check_status(&self, signed: &SignedEntry, change: &StatusChange) -> Result<usize, EntryError> {
+        let position =
+            *self.packages.get(&change.package).ok_or(EntryError::UnknownPackage(change.package))?;
+        let registered = self.releases.get(position).ok_or(EntryError::UnknownPackage(change.package))?;
+        let [signer] = signed.signers(self.roots.registry, ["publisher or administrator"])?;
+        if signer != registered.package.release.publisher {
+            self.roots.check_administrator(signer)?;
+        }
+        check_sequence("status", change.sequence, registered.changes.len())?;
+        if registered.status() == ReleaseStatus::Revoked {
+            return Err(EntryError::Revoked(change.package));
+        }
+        Ok(position)
+    }
+
+    fn check_host(&self, signed: &SignedEntry, host: &HostEntry) -> Result<(), EntryError> {
+        let [signer, administrator] = signed.signers(self.roots.registry, ["host", "administrator"])?;
+        if signer != host.host {
+            return Err(EntryError::Signer { who: "host", found: signer, expected: host.host.to_string() });
+        }
+        self.roots.check_administrator(administrator)?;
+        check_sequence("host", host.sequence, self.hosts.get(&host.host).map_or(0, Vec::len))
+    }
+
+    fn check_policy(&self, signed: &SignedEntry, policy: &Policy) -> Result<(), EntryError> {
+        policy.check()?;
+        let [administrator] = signed.signers(self.roots.registry, ["administrator"])?;
+        self.roots.check_administrator(administrator)?;
+        check_sequence("policy", policy.sequence, self.policies.len())
+    }
+}
+
+fn as_of<T>(entries: &[(Height, Arc<T>)], height: Height) -> Option<Arc<T>> {
+    entries.iter().rev().find(|(since, _)| *since <= height).map(|(_, entry)| Arc::clone(entry))
+}
+
+fn check_sequence(kind: &'static str, found: u64, before: usize) -> Result<(), EntryError> {
+    let expected = before as u64;
+    if found == expected { Ok(()) } else { Err(EntryError::Sequence { kind, found, expected }) }
+}

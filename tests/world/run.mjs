@@ -12,5 +12,5 @@ const suites = readdirSync(join(here, "suites"))
   .sort()
   .map((name) => join("suites", name));
 if (suites.length === 0) throw new Error(`no suite is called ${wanted.join(" or ")}`);
-const args = ["--test", "--test-reporter=spec", "--test-timeout=300000", ...suites];
+const args = ["--test", "--test-reporter=spec", "--test-timeout=120000", ...suites];
 process.exitCode = spawnSync(process.execPath, args, { cwd: here, stdio: "inherit" }).status ?? 1;

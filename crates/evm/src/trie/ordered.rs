@@ -1,0 +1,43 @@
+//! Roots of lists: the transactions and the receipts of a block, keyed by the RLP of their index.
+
+use super::{
+    EMPTY_ROOT, Key, Trie, Value,
+    encode::{put_string, trimmed},
+};
+use bletchley_primitives::B256;
+
+/// An item of a list, already encoded (EIP-2718).
+#[derive(Default)]
+struct Item<'a>(&'a [u8]);
+
+impl Value for Item<'_> {
+    fn put(&self, out: &mut Vec<u8>) {
+        put_string(out, self.0);
+    }
+
+    fn path_nibbles(key: &Key) -> usize {
+        // The key is an RLP string of at most eight bytes: its first byte says how long it is.
+        let [first, ..] = *key;
+        2 + 2 * usize::from(first.saturating_sub(0x80))
+    }
+}
+
+/// Root of the trie that maps the RLP of each position to the item there.
+#[must_use]
+pub fn ordered_root<T: AsRef<[u8]>>(items: &[T]) -> B256 {
+    if items.is_empty() {
+        return EMPTY_ROOT;
+    }
+    let mut trie = Trie::<Item<'_>>::with_capacity(items.len());
+    let mut path = Vec::with_capacity(9);
+    for (position, item) in items.iter().enumerate() {
+        path.clear();
+        put_string(&mut path, trimmed(&(position as u64).to_be_bytes()));
+        let mut key = [0u8; 32];
+        if let Some(start) = key.get_mut(..path.len()) {
+            start.copy_from_slice(&path);
+        }
+        trie.insert(&key, Item(item.as_ref()));
+    }
+    trie.root()
+}

@@ -1,0 +1,119 @@
+//! The engine and its profile: every setting that an outcome depends on, in one place.
+
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
+    WasmFeatures,
+};
+
+use super::limits;
+use crate::{
+    container::{INPUT_SIZE_BYTES_MAX, OUTPUT_SIZE_BYTES_MAX, REASON_SIZE_BYTES_MAX},
+    fetch::{PATH_SIZE_BYTES_MAX, RESPONSE_SIZE_BYTES_MAX},
+    profile::ExecutionProfile,
+    transcript::FETCHES_PER_CALL_MAX,
+};
+
+/// Exact version of the engine; the workspace pins it, a test compares it with the lock file.
+pub const WASMTIME_VERSION: &str = "48.0.8";
+/// Name of the profile; a change of any setting below needs a new one.
+pub const PROFILE_NAME: &str = "bletchley-wasm-1";
+
+/// Stack of wasm code. Fits a thread of 2 MiB with the host's frames around it.
+const WASM_STACK_SIZE_BYTES: usize = 512 * 1024;
+/// Size of a core instance's or component's own tables in the pool.
+const INSTANCE_SIZE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Memory of a slot that is zeroed in place rather than given back to the system.
+const KEEP_RESIDENT_SIZE_BYTES: usize = 128 * 1024;
+/// Slots that stay warm.
+const WARM_SLOTS_MAX: u32 = 64;
+
+/// Features of wasm that guests may use; all of them deterministic (NaN canonicalization covers the floats). Left
+/// out above all: threads, relaxed SIMD, 64-bit memories, garbage collection, exceptions, asynchronous components.
+pub(super) const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    .union(WasmFeatures::TAIL_CALL)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::MULTI_MEMORY)
+    .union(WasmFeatures::COMPONENT_MODEL);
+const FEATURE_NAMES: &str = "wasm2,tail-call,extended-const,multi-memory,component-model";
+
+/// The engine of the profile.
+pub(super) fn engine() -> wasmtime::Result<Engine> {
+    let mut config = Config::new();
+    config.wasm_features(!FEATURES, false).wasm_features(FEATURES, true);
+    config
+        .wasm_component_model(true)
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .cranelift_nan_canonicalization(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .max_wasm_stack(WASM_STACK_SIZE_BYTES)
+        .concurrency_support(false)
+        // Reasons hold no addresses, and a trap costs no walk of the stack.
+        .wasm_backtrace_max_frames(None)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .generate_address_map(false)
+        .memory_init_cow(true)
+        .parallel_compilation(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    Engine::new(&config)
+}
+
+fn pool() -> PoolingAllocationConfig {
+    let calls = limits::CONCURRENT_CALLS_MAX;
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(calls)
+        .total_core_instances(calls * limits::CORE_INSTANCES_MAX)
+        .total_memories(calls * limits::MEMORIES_MAX)
+        .total_tables(calls * limits::TABLES_MAX)
+        .max_core_instances_per_component(limits::CORE_INSTANCES_MAX)
+        .max_memories_per_component(limits::MEMORIES_MAX)
+        .max_tables_per_component(limits::TABLES_MAX)
+        .max_memory_size(limits::MEMORY_SIZE_BYTES_MAX)
+        .max_component_instance_size(INSTANCE_SIZE_BYTES_MAX)
+        .max_core_instance_size(INSTANCE_SIZE_BYTES_MAX)
+        .table_elements(limits::TABLE_ELEMENTS_MAX)
+        .linear_memory_keep_resident(KEEP_RESIDENT_SIZE_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_SIZE_BYTES)
+        .max_unused_warm_slots(WARM_SLOTS_MAX)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}
+
+/// The profile that every outcome of this host is computed under.
+#[must_use]
+pub fn profile() -> ExecutionProfile {
+    let flags: Vec<(&str, String)> = vec![
+        // Where a stack overflows depends on the size of compiled frames.
+        ("target", std::env::consts::ARCH.to_owned()),
+        ("compiler", "cranelift-speed".to_owned()),
+        ("nan-canonicalization", "on".to_owned()),
+        ("wasm-features", FEATURE_NAMES.to_owned()),
+        ("wasm-stack-bytes", WASM_STACK_SIZE_BYTES.to_string()),
+        ("fuel-per-operator", "wasmtime-default".to_owned()),
+        ("fuel-per-host-call", limits::HOST_CALL_FUEL.to_string()),
+        ("fuel-per-host-call-byte", limits::HOST_CALL_BYTE_FUEL.to_string()),
+        ("fuel-per-fetch", limits::FETCH_FUEL.to_string()),
+        ("host-calls-max", limits::HOST_CALLS_MAX.to_string()),
+        ("fetches-max", FETCHES_PER_CALL_MAX.to_string()),
+        ("fetch-path-bytes-max", PATH_SIZE_BYTES_MAX.to_string()),
+        ("fetch-response-bytes-max", RESPONSE_SIZE_BYTES_MAX.to_string()),
+        ("log-message-bytes-max", limits::LOG_MESSAGE_SIZE_BYTES_MAX.to_string()),
+        ("random-bytes-max", limits::RANDOM_SIZE_BYTES_MAX.to_string()),
+        ("input-bytes-max", INPUT_SIZE_BYTES_MAX.to_string()),
+        ("output-bytes-max", OUTPUT_SIZE_BYTES_MAX.to_string()),
+        ("reason-bytes-max", REASON_SIZE_BYTES_MAX.to_string()),
+        ("table-elements-max", limits::TABLE_ELEMENTS_MAX.to_string()),
+    ];
+    ExecutionProfile::new(PROFILE_NAME, WASMTIME_VERSION, &flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WASMTIME_VERSION;
+
+    #[test]
+    fn the_profile_names_the_version_that_is_built() {
+        let lock = include_str!("../../../../Cargo.lock");
+        assert!(lock.contains(&format!("name = \"wasmtime\"\nversion = \"{WASMTIME_VERSION}\"\n")));
+    }
+}

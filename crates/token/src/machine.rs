@@ -1,0 +1,489 @@
+//! The token machine behind the Machine seam, and its way in: submitted transactions.
+
+use crate::block::{Delta, Frame, Run, transactions_root};
+use crate::header::{Header, split_body};
+use crate::limits::{PENDING_BLOCKS_MAX, PROPOSE_SIZE_BYTES_MAX, PROPOSE_TRANSACTIONS_MAX, SUBMIT_BATCH_MAX};
+use crate::lock::LockError;
+use crate::mempool::{BlockChanges, Pool, SubmitError};
+use crate::rules::RuleError;
+use crate::state::{EntryRevision, Loader, RowError, State, unpack};
+use crate::transaction::Checked;
+use crate::tree::OutputTree;
+use crate::{OutputRef, header};
+use bletchley_ledger::{
+    AppendError, Block, BlockMeta, CommitError, DiffReader, ExecuteError, Executed, Extension, Head,
+    Location, Machine, Prepared, ProposeContext, ProposeError, ReadError, Section, SharedStore, StoredBlock,
+};
+use bletchley_primitives::{Address, BlockHash, Bytes, Height, LedgerId, TimestampMs, TxId};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use rustc_hash::FxHashSet;
+use std::sync::Arc;
+
+/// What a token ledger starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Genesis {
+    /// The ledger: the digest of its genesis document.
+    pub ledger: LedgerId,
+    /// Time of block 0.
+    pub time_ms: TimestampMs,
+}
+
+impl Genesis {
+    /// Header of block 0.
+    #[must_use]
+    pub fn header(&self) -> Header {
+        Header {
+            version: header::HEADER_VERSION,
+            ledger: self.ledger,
+            height: Height(0),
+            parent: BlockHash::default(),
+            time_ms: self.time_ms,
+            transactions_root: transactions_root(&[]),
+            state_root: OutputTree::default().state_root(),
+            extension: Extension::digest(&Extension::at(self.time_ms).encode()),
+            receipts: header::receipts_digest(&header::encode_receipts(&[])),
+            proposer: Address::ZERO,
+        }
+    }
+
+    /// Block 0 as a store keeps it.
+    #[must_use]
+    pub fn block(&self) -> StoredBlock {
+        let header = self.header();
+        StoredBlock {
+            meta: BlockMeta {
+                height: Height(0),
+                hash: header.hash(),
+                parent: header.parent,
+                time_ms: self.time_ms,
+            },
+            block: Block {
+                header: header.encode_bytes(),
+                body: header::encode_body(&[]),
+                extension: Extension::at(self.time_ms).encode(),
+            },
+            receipts: header::encode_receipts(&[]),
+            diff: Bytes::new(),
+            certificate: Bytes::new(),
+            index: Vec::new(),
+        }
+    }
+
+    fn head(&self) -> Head {
+        let header = self.header();
+        Head { height: Height(0), hash: header.hash(), state_root: header.state_root, time_ms: self.time_ms }
+    }
+}
+
+/// Why a ledger was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store holds another ledger.
+    #[error(
+        "the data folder holds a ledger whose block 0 is {found}, but this genesis gives {expected}; choose the right folder or genesis"
+    )]
+    Genesis {
+        /// Hash of the stored block 0.
+        found: BlockHash,
+        /// Hash of the genesis block.
+        expected: BlockHash,
+    },
+    /// The store could not be read, or what it holds is damaged.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Block 0 could not be written.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+/// What a committed block brought, for those who follow the ledger.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The block.
+    pub head: Head,
+    /// Its transactions, in order.
+    pub transactions: Vec<TxId>,
+    /// Registry entries that it made or changed, in order.
+    pub entries: Vec<EntryRevision>,
+}
+
+type Listener = Box<dyn Fn(&Committed) + Send + Sync>;
+
+struct PreparedBlock {
+    header: Header,
+    hash: BlockHash,
+    transactions: Vec<Arc<Checked>>,
+}
+
+/// A token ledger. Locks are taken in the order state, pool, pending.
+pub struct TokenMachine {
+    pub(crate) genesis: Genesis,
+    pub(crate) store: SharedStore,
+    state: RwLock<State>,
+    pub(crate) pool: Mutex<Pool>,
+    pending: Mutex<Vec<(BlockHash, Delta)>>,
+    listeners: RwLock<Vec<Listener>>,
+    waking: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
+}
+
+impl std::fmt::Debug for TokenMachine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenMachine")
+            .field("ledger", &self.genesis.ledger)
+            .field("head", &self.head())
+            .finish()
+    }
+}
+
+fn damaged(height: Height, problem: impl ToString) -> ReadError {
+    ReadError::Damaged {
+        place: format!("token ledger, state at block {height}"),
+        problem: problem.to_string(),
+    }
+}
+
+impl TokenMachine {
+    /// Opens the ledger that the store holds: its last snapshot, then the changes of later blocks. An empty store gets
+    /// the genesis block.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the store holds another ledger, or cannot be read.
+    pub fn open(genesis: Genesis, store: SharedStore) -> Result<Self, OpenError> {
+        let first = genesis.block();
+        let Some(head) = store.head() else {
+            store.append(&first)?;
+            return Ok(Self::at(genesis, store, State::empty(genesis.head())));
+        };
+        let found = store.meta(Height(0))?.ok_or_else(|| damaged(Height(0), "there is no block 0"))?;
+        if found.hash != first.meta.hash {
+            return Err(OpenError::Genesis { found: found.hash, expected: first.meta.hash });
+        }
+        let state = load(&store, head)?;
+        Ok(Self::at(genesis, store, state))
+    }
+
+    /// A machine at genesis, to replay the blocks that a store holds. The store serves it for looking up earlier
+    /// transactions only; nothing else in it is believed, and nothing is written.
+    #[must_use]
+    pub fn replay(genesis: Genesis, store: SharedStore) -> Self {
+        Self::at(genesis, store, State::empty(genesis.head()))
+    }
+
+    fn at(genesis: Genesis, store: SharedStore, state: State) -> Self {
+        Self {
+            genesis,
+            store,
+            state: RwLock::new(state),
+            pool: Mutex::new(Pool::default()),
+            pending: Mutex::new(Vec::new()),
+            listeners: RwLock::new(Vec::new()),
+            waking: RwLock::new(Vec::new()),
+        }
+    }
+
+    /// The ledger's id.
+    #[must_use]
+    pub const fn ledger(&self) -> LedgerId {
+        self.genesis.ledger
+    }
+
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read()
+    }
+
+    /// Calls `listener` after each commit, on the thread that commits; it must be quick and must not commit itself.
+    pub fn on_commit(&self, listener: impl Fn(&Committed) + Send + Sync + 'static) {
+        self.listeners.write().push(Box::new(listener));
+    }
+
+    /// Calls `listener` after transactions entered the mempool, on the thread that submitted; it must be quick.
+    pub fn on_submit(&self, listener: impl Fn() + Send + Sync + 'static) {
+        self.waking.write().push(Box::new(listener));
+    }
+
+    /// Takes in one transaction.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; nothing is changed then.
+    pub fn submit(&self, bytes: &[u8]) -> Result<TxId, SubmitError> {
+        let mut results = self.submit_batch(&[bytes]);
+        results.pop().unwrap_or(Err(SubmitError::Batch(0)))
+    }
+
+    /// Takes in transactions, in their order; signatures are recovered together and in parallel. Each one stands or
+    /// falls alone.
+    pub fn submit_batch<B: AsRef<[u8]> + Sync>(&self, batch: &[B]) -> Vec<Result<TxId, SubmitError>> {
+        if batch.len() > SUBMIT_BATCH_MAX {
+            return batch.iter().map(|_| Err(SubmitError::Batch(batch.len()))).collect();
+        }
+        let checked = Checked::decode_all(self.genesis.ledger, batch, |_| None);
+        let state = self.state.read();
+        let mut pool = self.pool.lock();
+        let admitted: Vec<Result<TxId, SubmitError>> =
+            checked.into_iter().map(|tx| pool.admit(&state, &*self.store, Arc::new(tx?))).collect();
+        drop(pool);
+        if admitted.iter().any(Result::is_ok) {
+            self.waking.read().iter().for_each(|listener| listener());
+        }
+        admitted.into_iter().map(|result| result.map_err(|error| self.explain(&state, error))).collect()
+    }
+
+    /// Says more about a refusal than the rules can see: what spent the output, or that the transaction is final.
+    fn explain(&self, state: &State, error: SubmitError) -> SubmitError {
+        let SubmitError::Rule { id, source } = &error else { return error };
+        if matches!(self.store.locate(id.0), Ok(Some(location)) if location.height <= state.head.height) {
+            return SubmitError::Final(*id);
+        }
+        let RuleError::NotUnspent(output) = source else { return error };
+        match self.spender_of(state, output) {
+            Ok(Some(by)) => {
+                SubmitError::Rule { id: *id, source: RuleError::DoubleSpend { output: *output, by } }
+            }
+            _ => error,
+        }
+    }
+
+    /// Index in the output tree of an output on the ledger, spent or not.
+    pub(crate) fn index_of(&self, output: &OutputRef) -> Result<Option<u64>, ReadError> {
+        let Some(Location { height, position }) = self.store.locate(output.tx.0)? else { return Ok(None) };
+        let Some(receipts) = self.store.section(height, Section::Receipts)? else { return Ok(None) };
+        let first = header::decode_receipts(&receipts).map_err(|e| damaged(height, e))?;
+        Ok(first.get(position as usize).and_then(|first| first.checked_add(u64::from(output.position))))
+    }
+
+    fn spender_of(&self, state: &State, output: &OutputRef) -> Result<Option<TxId>, ReadError> {
+        let Some(index) = self.index_of(output)? else { return Ok(None) };
+        let packed = usize::try_from(index).ok().and_then(|at| state.spenders.get(at)).copied();
+        match packed.and_then(unpack) {
+            Some(location) => Ok(self.transaction_at(location)?.map(|(id, _)| id)),
+            None => Ok(None),
+        }
+    }
+
+    fn keep_pending(&self, hash: BlockHash, delta: Delta) {
+        let mut pending = self.pending.lock();
+        pending.retain(|(other, _)| *other != hash);
+        if pending.len() >= PENDING_BLOCKS_MAX {
+            pending.remove(0);
+        }
+        pending.push((hash, delta));
+    }
+
+    /// Fills a block from the pool. What cannot happen any more leaves the pool, what is early stays.
+    fn fill<'a>(&'a self, state: &'a State, time_ms: TimestampMs) -> Run<'a> {
+        let candidates =
+            self.pool.lock().candidates(time_ms, PROPOSE_TRANSACTIONS_MAX, PROPOSE_SIZE_BYTES_MAX);
+        let mut run = Run::new(state, &*self.store, time_ms);
+        let mut skipped: FxHashSet<TxId> = FxHashSet::default();
+        let (mut early, mut dead) = (Vec::new(), Vec::new());
+        for tx in &candidates {
+            if !skipped.is_empty() && tx.tx.body.inputs.iter().any(|input| skipped.contains(&input.tx)) {
+                skipped.insert(tx.id);
+                continue;
+            }
+            match run.apply(tx) {
+                Ok(()) => {}
+                Err(error) => {
+                    skipped.insert(tx.id);
+                    match &error {
+                        RuleError::Locked { source: LockError::NotYet { deadline_ms }, .. } => {
+                            early.push((tx.id, *deadline_ms));
+                        }
+                        _ => {
+                            tracing::debug!(id = %tx.id, %error, "a waiting transaction can no longer happen");
+                            dead.push(tx.id);
+                        }
+                    }
+                }
+            }
+        }
+        if !early.is_empty() || !dead.is_empty() {
+            let mut pool = self.pool.lock();
+            pool.postpone(&early);
+            pool.drop_all(state, &*self.store, dead);
+        }
+        run
+    }
+}
+
+/// The state at the head of a store, from its snapshot and the diffs above it.
+fn load(store: &SharedStore, head: BlockMeta) -> Result<State, ReadError> {
+    let mut loader = Loader::default();
+    let mut next = Height(0);
+    if let Some(mut snapshot) = store.snapshot()? {
+        let height = snapshot.height();
+        let mut problem: Option<RowError> = None;
+        snapshot.for_each(&mut |key, value| {
+            if problem.is_none() {
+                problem = loader.row(key, Some(value)).err();
+            }
+        })?;
+        if let Some(problem) = problem {
+            return Err(damaged(height, problem));
+        }
+        next = height.next();
+    }
+    while next <= head.height {
+        let diff =
+            store.section(next, Section::Diff)?.ok_or_else(|| damaged(next, "its changes are missing"))?;
+        for change in DiffReader::new(&diff).map_err(|e| damaged(next, e))? {
+            let (key, value) = change.map_err(|e| damaged(next, e))?;
+            loader.row(key, value).map_err(|e| damaged(next, e))?;
+        }
+        next = next.next();
+    }
+    let header = store
+        .section(head.height, Section::Header)?
+        .ok_or_else(|| damaged(head.height, "it has no header"))?;
+    let header = Header::decode_bytes(&header).map_err(|e| damaged(head.height, e))?;
+    let at =
+        Head { height: head.height, hash: head.hash, state_root: header.state_root, time_ms: head.time_ms };
+    let state = loader.finish(at);
+    let found = state.tree.state_root();
+    if found != header.state_root {
+        let problem = format!("its rows give state {found}, its header says {}", header.state_root);
+        return Err(damaged(head.height, problem));
+    }
+    Ok(state)
+}
+
+fn decode_error(part: &'static str) -> impl Fn(bletchley_primitives::DecodeError) -> ExecuteError {
+    move |source| ExecuteError::Decode { part, source }
+}
+
+fn mismatch(
+    height: Height,
+    field: &'static str,
+    found: impl ToString,
+    expected: impl ToString,
+) -> ExecuteError {
+    ExecuteError::Mismatch { height, field, found: found.to_string(), expected: expected.to_string() }
+}
+
+impl Machine for TokenMachine {
+    fn name(&self) -> &'static str {
+        "utxo"
+    }
+
+    fn head(&self) -> Head {
+        self.state.read().head
+    }
+
+    fn ready(&self) -> usize {
+        self.pool.lock().ready()
+    }
+
+    fn propose(&self, context: &ProposeContext) -> Result<Option<Executed>, ProposeError> {
+        let state = self.state.read();
+        let time_ms = context.time_ms.max(state.head.time_ms);
+        let run = self.fill(&state, time_ms);
+        if run.len() == 0 && !context.allow_empty {
+            return Ok(None);
+        }
+        let frame = Frame { ledger: self.genesis.ledger, proposer: context.proposer };
+        let (executed, delta) = run.finish(&frame);
+        self.keep_pending(executed.meta.hash, delta);
+        Ok(Some(executed))
+    }
+
+    fn prepare(&self, block: Block) -> Result<Prepared, ExecuteError> {
+        let header = Header::decode_bytes(&block.header).map_err(decode_error("header"))?;
+        let height = header.height;
+        let extension = Extension::decode(&block.extension).map_err(decode_error("extension"))?;
+        if extension != Extension::at(header.time_ms) {
+            let expected = "the block's time, no receipts and no interventions";
+            return Err(mismatch(height, "extension", "something else", expected));
+        }
+        let digest = Extension::digest(&block.extension);
+        if header.extension != digest {
+            return Err(mismatch(height, "extension digest", header.extension, digest));
+        }
+        let items = split_body(&block.body).map_err(decode_error("body"))?;
+        let known = |tx: &Checked| self.pool.lock().signers(&tx.id, &tx.leaf);
+        let mut transactions = Vec::with_capacity(items.len());
+        for (position, tx) in Checked::decode_all(self.genesis.ledger, &items, known).into_iter().enumerate()
+        {
+            let tx =
+                tx.map_err(|e| ExecuteError::Transaction { height, position, problem: e.to_string() })?;
+            transactions.push(Arc::new(tx));
+        }
+        let root = transactions_root(&transactions);
+        if header.transactions_root != root {
+            return Err(mismatch(height, "transactions root", header.transactions_root, root));
+        }
+        let hash = header.hash();
+        Ok(Prepared(Box::new(PreparedBlock { header, hash, transactions })))
+    }
+
+    fn execute(&self, prepared: Prepared) -> Result<Executed, ExecuteError> {
+        let state = self.state.read();
+        let next = state.head.height.next();
+        let PreparedBlock { header, hash, transactions } = match prepared.0.downcast::<PreparedBlock>() {
+            Ok(prepared) => *prepared,
+            Err(_) => {
+                let problem = "it was prepared by another machine".to_owned();
+                return Err(ExecuteError::Internal { height: next, problem });
+            }
+        };
+        let height = header.height;
+        if header.parent != state.head.hash {
+            return Err(ExecuteError::NotOnHead { height, parent: header.parent, head: state.head.hash });
+        }
+        if height != next {
+            return Err(mismatch(height, "height", height, next));
+        }
+        if header.ledger != self.genesis.ledger {
+            return Err(mismatch(height, "ledger", header.ledger, self.genesis.ledger));
+        }
+        if header.time_ms < state.head.time_ms {
+            return Err(mismatch(height, "time", header.time_ms, format!("{} or later", state.head.time_ms)));
+        }
+        let mut run = Run::new(&state, &*self.store, header.time_ms);
+        for (position, tx) in transactions.iter().enumerate() {
+            let applied = run.apply(tx);
+            applied.map_err(|e| ExecuteError::Transaction { height, position, problem: e.to_string() })?;
+        }
+        let (executed, delta) = run.finish(&Frame { ledger: self.genesis.ledger, proposer: header.proposer });
+        if header.state_root != executed.state_root {
+            return Err(mismatch(height, "state root", header.state_root, executed.state_root));
+        }
+        let receipts = header::receipts_digest(&executed.receipts);
+        if header.receipts != receipts {
+            return Err(mismatch(height, "receipts digest", header.receipts, receipts));
+        }
+        if hash != executed.meta.hash {
+            return Err(mismatch(height, "hash", hash, executed.meta.hash));
+        }
+        self.keep_pending(hash, delta);
+        Ok(executed)
+    }
+
+    fn commit(&self, hash: BlockHash) -> Result<(), CommitError> {
+        let mut state = self.state.write();
+        let mut delta = {
+            let mut pending = self.pending.lock();
+            let at =
+                pending.iter().position(|(other, delta)| *other == hash && delta.parent == state.head.hash);
+            let (_, delta) = pending.remove(at.ok_or(CommitError::Unknown(hash))?);
+            pending.clear();
+            delta
+        };
+        let changes = BlockChanges::of(&delta);
+        state.commit(&mut delta);
+        self.pool.lock().committed(&state, &*self.store, &changes);
+        drop(state);
+        let committed = Committed {
+            head: delta.head,
+            transactions: changes.transactions.iter().map(|tx| tx.id).collect(),
+            entries: std::mem::take(&mut delta.entries),
+        };
+        for listener in &*self.listeners.read() {
+            listener(&committed);
+        }
+        Ok(())
+    }
+
+    fn discard(&self, hash: BlockHash) {
+        self.pending.lock().retain(|(other, _)| *other != hash);
+    }
+}

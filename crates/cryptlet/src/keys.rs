@@ -185,14 +185,28 @@ pub trait KeyStore: Send + Sync {
     }
 }
 
+/// A key with its address, which costs as much to derive as a signature.
+#[derive(Clone, Debug)]
+struct Opened {
+    key: Arc<SecretKey>,
+    address: Address,
+}
+
+impl Opened {
+    fn new(key: SecretKey) -> Self {
+        let address = key.address();
+        Self { key: Arc::new(key), address }
+    }
+}
+
 /// Keys in memory, gone with the process.
 #[derive(Debug, Default)]
-pub struct MemoryKeyStore(RwLock<BTreeMap<KeyLabel, Arc<SecretKey>>>);
+pub struct MemoryKeyStore(RwLock<BTreeMap<KeyLabel, Opened>>);
 
 impl MemoryKeyStore {
     /// Puts a known key in: development ledgers and tests only.
     pub fn insert(&self, label: KeyLabel, key: SecretKey) {
-        self.0.write().insert(label, Arc::new(key));
+        self.0.write().insert(label, Opened::new(key));
     }
 }
 
@@ -206,19 +220,20 @@ impl KeyStore for MemoryKeyStore {
         if keys.contains_key(label) {
             return Err(KeyStoreError::Exists(label.clone()));
         }
-        let key = random_key(&SystemRandom::new())?;
-        let address = key.address();
-        keys.insert(label.clone(), Arc::new(key));
+        let opened = Opened::new(random_key(&SystemRandom::new())?);
+        let address = opened.address;
+        keys.insert(label.clone(), opened);
         Ok(address)
     }
 
     fn address(&self, label: &KeyLabel) -> Result<Option<Address>, KeyStoreError> {
-        Ok(self.0.read().get(label).map(|key| key.address()))
+        Ok(self.0.read().get(label).map(|opened| opened.address))
     }
 
     fn sign(&self, label: &KeyLabel, digest: B256) -> Result<Signature, KeyStoreError> {
-        let key = self.0.read().get(label).cloned().ok_or_else(|| KeyStoreError::Missing(label.clone()))?;
-        Ok(key.sign(digest))
+        let opened =
+            self.0.read().get(label).cloned().ok_or_else(|| KeyStoreError::Missing(label.clone()))?;
+        Ok(opened.key.sign(digest))
     }
 
     fn destroy(&self, label: &KeyLabel) -> Result<(), KeyStoreError> {
@@ -267,7 +282,7 @@ pub struct FileKeyStore {
     folder: PathBuf,
     wrap: LessSafeKey,
     random: SystemRandom,
-    opened: RwLock<BTreeMap<KeyLabel, Arc<SecretKey>>>,
+    opened: RwLock<BTreeMap<KeyLabel, Opened>>,
 }
 
 impl std::fmt::Debug for FileKeyStore {
@@ -331,9 +346,9 @@ impl FileKeyStore {
         self.folder.join(format!("{label}.key"))
     }
 
-    fn key(&self, label: &KeyLabel) -> Result<Option<Arc<SecretKey>>, KeyStoreError> {
-        if let Some(key) = self.opened.read().get(label) {
-            return Ok(Some(Arc::clone(key)));
+    fn key(&self, label: &KeyLabel) -> Result<Option<Opened>, KeyStoreError> {
+        if let Some(opened) = self.opened.read().get(label) {
+            return Ok(Some(opened.clone()));
         }
         let path = self.path(label);
         let Some(bytes) = read_file(&path)? else { return Ok(None) };
@@ -346,13 +361,12 @@ impl FileKeyStore {
             .map_err(|_| damaged(&path))?;
         let secret: Zeroizing<[u8; SECRET_SIZE_BYTES]> =
             Zeroizing::new(<[u8; SECRET_SIZE_BYTES]>::try_from(&*secret).map_err(|_| damaged(&path))?);
-        let key = SecretKey::from_bytes(*secret).map_err(|_| damaged(&path))?;
-        if file.version != FILE_VERSION || key.address() != file.address {
+        let opened = Opened::new(SecretKey::from_bytes(*secret).map_err(|_| damaged(&path))?);
+        if file.version != FILE_VERSION || opened.address != file.address {
             return Err(damaged(&path));
         }
-        let key = Arc::new(key);
-        self.opened.write().insert(label.clone(), Arc::clone(&key));
-        Ok(Some(key))
+        self.opened.write().insert(label.clone(), opened.clone());
+        Ok(Some(opened))
     }
 }
 
@@ -386,17 +400,17 @@ impl KeyStore for FileKeyStore {
             sealed: Bytes::copy_from_slice(&sealed),
         };
         write_file(&path, &alloy_rlp::encode(file))?;
-        self.opened.write().insert(label.clone(), Arc::new(key));
+        self.opened.write().insert(label.clone(), Opened { key: Arc::new(key), address });
         Ok(address)
     }
 
     fn address(&self, label: &KeyLabel) -> Result<Option<Address>, KeyStoreError> {
-        Ok(self.key(label)?.map(|key| key.address()))
+        Ok(self.key(label)?.map(|opened| opened.address))
     }
 
     fn sign(&self, label: &KeyLabel, digest: B256) -> Result<Signature, KeyStoreError> {
-        let key = self.key(label)?.ok_or_else(|| KeyStoreError::Missing(label.clone()))?;
-        Ok(key.sign(digest))
+        let opened = self.key(label)?.ok_or_else(|| KeyStoreError::Missing(label.clone()))?;
+        Ok(opened.key.sign(digest))
     }
 
     fn destroy(&self, label: &KeyLabel) -> Result<(), KeyStoreError> {
@@ -576,7 +590,7 @@ mod tests {
         let label = KeyLabel::new(KeyPurpose::Host, "this").unwrap();
         let store = FileKeyStore::open(folder.path(), &passphrase("a")).unwrap();
         store.make(&label).unwrap();
-        let secret = *store.key(&label).unwrap().unwrap().to_bytes();
+        let secret = *store.key(&label).unwrap().unwrap().key.to_bytes();
         let path = store.path(&label);
         let good = fs::read(&path).unwrap();
         assert!(!good.windows(32).any(|window| window == secret));

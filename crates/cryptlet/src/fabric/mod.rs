@@ -101,6 +101,8 @@ pub struct FabricStatus {
     pub ready: usize,
     /// Calls that found no room and were left for later.
     pub waiting: usize,
+    /// Whether the fabric was stopped.
+    pub stopped: bool,
     /// Receipts signed since the start.
     pub signed_total: u64,
     /// Of those, how many say that no host could answer.

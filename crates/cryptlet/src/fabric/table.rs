@@ -203,6 +203,7 @@ impl Table {
             in_flight: self.in_flight,
             ready: self.slots.len().saturating_sub(self.in_flight),
             waiting: self.waiting.len(),
+            stopped: self.closed,
             signed_total: self.signed_total,
             unavailable_total: self.unavailable_total,
         }

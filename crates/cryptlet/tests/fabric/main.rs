@@ -1,0 +1,17 @@
+//! The fabric over a registry in memory and containers that are named by their misbehaviour.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod check;
+mod poll;
+mod quorum;
+mod registry;
+mod vectors;
+mod world;

@@ -77,13 +77,6 @@ pub(crate) fn is_on_path(program: &str) -> bool {
     env::split_paths(&path).any(|dir| is_file(&dir.join(&file)))
 }
 
-/// PATH with a folder put in front.
-pub(crate) fn path_with(dir: &Path) -> Result<std::ffi::OsString> {
-    let old = env::var_os("PATH").unwrap_or_default();
-    let dirs = std::iter::once(dir.to_owned()).chain(env::split_paths(&old));
-    env::join_paths(dirs).context("putting a folder on PATH")
-}
-
 fn is_file(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.is_file())
 }

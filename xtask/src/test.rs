@@ -197,6 +197,5 @@ fn world(place: &Place) -> Result<()> {
     let mut node = Command::new("node");
     node.arg("run.mjs").current_dir(&folder);
     node.env("BLETCHLEY_BIN", place.built("bletchley"));
-    node.env("PATH", run::path_with(&folder.join("node_modules").join(".bin"))?);
     run::to_the_end(&mut node)
 }

@@ -39,7 +39,8 @@ def read(name):
     for time, kind in zip(when, which):
         if time <= 0:
             first = offsets[kind]
-        elif offsets[kind] != (changes[-1][1] if changes else first):
+        # The last is kept even if nothing changes: the rule holds from there.
+        elif time == when[-1] or offsets[kind] != (changes[-1][1] if changes else first):
             changes.append((time, offsets[kind]))
     return first, tuple(changes), footer.strip(b"\n").decode()
 

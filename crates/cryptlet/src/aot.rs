@@ -251,3 +251,91 @@ fn deserialize(engine: &Engine, body: &[u8]) -> wasmtime::Result<Component> {
     // and engine: they are what `Component::serialize` of such an engine wrote.
     unsafe { Component::deserialize(engine, body) }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    const PROFILE: B256 = B256::repeat_byte(9);
+
+    fn code(text: &str) -> (Vec<u8>, B256) {
+        let code = wat::parse_str(text).unwrap();
+        let digest = B256::from_slice(&Sha256::digest(&code));
+        (code, digest)
+    }
+
+    fn cache(folder: &Path, secret: u8) -> AotCache {
+        AotCache::open(folder, AotSecret::new(Zeroizing::new([secret; AOT_SECRET_SIZE_BYTES]))).unwrap()
+    }
+
+    fn only_file(folder: &Path) -> PathBuf {
+        let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        files[0].clone()
+    }
+
+    #[test]
+    fn every_changed_byte_is_noticed_and_the_file_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (engine, cache) = (Engine::default(), cache(folder.path(), 1));
+        let (code, digest) = code("(component (core module (func (export \"f\"))))");
+        let origin = |cache: &AotCache| cache.component(&engine, &code, digest, PROFILE).unwrap().1;
+        assert_eq!(origin(&cache), AotOrigin::Compiled);
+        assert_eq!(origin(&cache), AotOrigin::Cached);
+        let path = only_file(folder.path());
+        let good = fs::read(&path).unwrap();
+        let places = [0, 7, 8, 39, 40, 41, good.len() / 2, good.len() - 1];
+        for place in places {
+            let mut bad = good.clone();
+            bad[place] ^= 1;
+            fs::write(&path, bad).unwrap();
+            assert_eq!(origin(&cache), AotOrigin::Replaced, "byte {place}");
+            assert_eq!(origin(&cache), AotOrigin::Cached, "byte {place}");
+        }
+        for length in [0, 7, 8, 39, 40, good.len() - 1] {
+            fs::write(&path, &good[..length]).unwrap();
+            assert_eq!(origin(&cache), AotOrigin::Replaced, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn what_another_key_component_or_profile_wrote_is_not_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::default();
+        let (first, first_digest) = code("(component)");
+        let (second, second_digest) = code("(component (core module))");
+        let ours = cache(folder.path(), 1);
+        ours.component(&engine, &first, first_digest, PROFILE).unwrap();
+        let of_first = only_file(folder.path());
+        let theirs = cache(folder.path(), 2);
+        assert_eq!(theirs.component(&engine, &first, first_digest, PROFILE).unwrap().1, AotOrigin::Replaced);
+        assert_eq!(ours.component(&engine, &first, first_digest, PROFILE).unwrap().1, AotOrigin::Replaced);
+
+        // A file of ours under the name of another component.
+        let of_second = folder.path().join(format!("{}.cwasm", hex::encode(key(&engine, second_digest, PROFILE))));
+        fs::rename(&of_first, of_second).unwrap();
+        assert_eq!(ours.component(&engine, &second, second_digest, PROFILE).unwrap().1, AotOrigin::Replaced);
+        assert_eq!(ours.component(&engine, &second, second_digest, B256::ZERO).unwrap().1, AotOrigin::Compiled);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn only_the_owner_may_read_and_secrets_have_one_length() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(&folder.path().join("deep/aot"), 1);
+        let (code, digest) = code("(component)");
+        cache.component(&Engine::default(), &code, digest, PROFILE).unwrap();
+        let file = only_file(&folder.path().join("deep/aot"));
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+        let secret = folder.path().join("secret");
+        for length in [0, 31, 33] {
+            fs::write(&secret, vec![1; length]).unwrap();
+            assert!(matches!(AotSecret::from_file(&secret), Err(AotError::SecretSize { .. })), "{length}");
+        }
+        fs::write(&secret, [1; 32]).unwrap();
+        assert_eq!(format!("{:?}", AotSecret::from_file(&secret).unwrap()), "AotSecret(..)");
+        assert!(matches!(AotSecret::from_file(&folder.path().join("none")), Err(AotError::ReadSecret { .. })));
+    }
+}

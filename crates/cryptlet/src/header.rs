@@ -9,7 +9,7 @@ use crate::{
     package::{Package, PackageId},
 };
 
-/// Words that Solidity reserves: a parameter of such a name gets an underscore.
+/// Words that Solidity, or the library itself, takes: a parameter of such a name gets an underscore.
 const RESERVED: &[&str] = &[
     "abstract", "address", "after", "alias", "anonymous", "apply", "as", "assembly", "auto", "bool", "break", "byte",
     "bytes", "calldata", "case", "catch", "constant", "constructor", "continue", "contract", "copyof", "days",
@@ -20,10 +20,11 @@ const RESERVED: &[&str] = &[
     "pragma", "private", "promise", "public", "pure", "receive", "reference", "relocatable", "return", "returns",
     "revert", "sealed", "seconds", "sizeof", "static", "storage", "string", "struct", "super", "supports", "switch",
     "this", "throw", "transient", "true", "try", "type", "typedef", "typeof", "ufixed", "unchecked", "uint", "unicode",
-    "using", "var", "view", "virtual", "weeks", "wei", "while", "years",
+    "packageId", "using", "var", "view", "virtual", "weeks", "wei", "while", "years",
 ];
 
-/// The Solidity source of a package's library, over `CryptoDelegate.sol` beside it.
+/// The Solidity source of a package's library, to stand in a folder beside `CryptoDelegate.sol`. Each method is there
+/// twice: for the version that is active when the transaction runs, and for one exact package.
 #[must_use]
 pub fn solidity(package: &Package) -> String {
     let manifest = package.manifest();
@@ -35,12 +36,15 @@ pub fn solidity(package: &Package) -> String {
         "// Generated from the manifest of {} {} by {}. Do not edit: publish a new version instead.",
         manifest.name, manifest.version, manifest.publisher
     );
-    let _ = writeln!(text, "pragma solidity ^0.8.20;\n\nimport {{CryptoDelegate}} from \"./CryptoDelegate.sol\";\n");
+    let _ = writeln!(text, "pragma solidity ^0.8.24;\n\nimport {{CryptoDelegate}} from \"../CryptoDelegate.sol\";\n");
+    let _ = writeln!(text, "/// @title The cryptlet `{}`.", manifest.name);
     if !manifest.description.is_empty() {
-        let _ = writeln!(text, "/// {}", manifest.description);
+        let _ = writeln!(text, "/// @notice {}", manifest.description);
     }
     let _ = writeln!(text, "library {} {{", library_name(&manifest.name));
-    let _ = writeln!(text, "    /// Package that every call here asks: {} {}.", manifest.name, manifest.version);
+    let _ = writeln!(text, "    /// @notice keccak256(\"{0}\"): the active version.", manifest.name);
+    let _ = writeln!(text, "    bytes32 internal constant ID = keccak256(\"{}\");\n", manifest.name);
+    let _ = writeln!(text, "    /// @notice The package that this file was generated from: version {}.", manifest.version);
     let _ = writeln!(text, "    bytes32 internal constant PACKAGE = {};", package.id());
     for method in &manifest.methods {
         write_method(&mut text, method);
@@ -50,21 +54,30 @@ pub fn solidity(package: &Package) -> String {
 }
 
 fn write_method(text: &mut String, method: &Method) {
+    let name = identifier(&method.name);
+    let returns = match declarations(&method.outputs) {
+        outputs if outputs.is_empty() => String::new(),
+        outputs => format!(" returns ({outputs})"),
+    };
+    let names: Vec<String> = method.inputs.iter().map(|input| identifier(&input.name)).collect();
+    let keyword = if method.outputs.is_empty() { "" } else { "return " };
     text.push('\n');
     if !method.description.is_empty() {
-        let _ = writeln!(text, "    /// {}", method.description);
+        let _ = writeln!(text, "    /// @notice {}", method.description);
     }
-    let _ = write!(text, "    function {}({}) internal", identifier(&method.name), declarations(&method.inputs));
-    if !method.outputs.is_empty() {
-        let _ = write!(text, " returns ({})", declarations(&method.outputs));
-    }
-    let names: Vec<String> = method.inputs.iter().map(|input| identifier(&input.name)).collect();
-    let call = format!("CryptoDelegate.call(PACKAGE, \"{}\", abi.encode({}))", method.name, names.join(", "));
-    if method.outputs.is_empty() {
-        let _ = writeln!(text, " {{\n        {call};\n    }}");
+    let _ = writeln!(text, "    function {name}({}) internal view{returns} {{", declarations(&method.inputs));
+    let passed: Vec<&str> = std::iter::once("ID").chain(names.iter().map(String::as_str)).collect();
+    let _ = writeln!(text, "        {keyword}{name}({});\n    }}\n", passed.join(", "));
+    let _ = writeln!(text, "    /// @notice As above, from one exact package.");
+    let inputs = declarations(&method.inputs);
+    let comma = if inputs.is_empty() { "" } else { ", " };
+    let _ = writeln!(text, "    function {name}(bytes32 packageId{comma}{inputs}) internal view{returns} {{");
+    let call = format!("CryptoDelegate.callPinned(packageId, \"{}\", abi.encode({}))", method.name, names.join(", "));
+    let kinds: Vec<&str> = method.outputs.iter().map(|output| output.kind.as_str()).collect();
+    if kinds.is_empty() {
+        let _ = writeln!(text, "        {call};\n    }}");
     } else {
-        let kinds: Vec<&str> = method.outputs.iter().map(|output| output.kind.as_str()).collect();
-        let _ = writeln!(text, " {{\n        return abi.decode({call}, ({}));\n    }}", kinds.join(", "));
+        let _ = writeln!(text, "        return abi.decode({call}, ({}));\n    }}", kinds.join(", "));
     }
 }
 
@@ -115,7 +128,7 @@ pub fn json_abi(package: &Package) -> Value {
                 "name": method.name,
                 "inputs": parameters(&method.inputs),
                 "outputs": parameters(&method.outputs),
-                "stateMutability": "nonpayable",
+                "stateMutability": "view",
             })
         })
         .collect()
@@ -136,7 +149,7 @@ pub fn package_in(source: &str) -> Option<PackageId> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use crate::manifest::Manifest;
 
@@ -165,12 +178,17 @@ mod tests {
         .unwrap();
         let package = Package::new(manifest, vec![0].into()).unwrap();
         let text = solidity(&package);
-        assert!(text.contains("library FxRates {"));
-        assert!(text.contains(
-            "function rate(string memory base, uint32[] memory days_) internal returns (uint256 rateE8, uint32 fixingDate) {\n        \
-             return abi.decode(CryptoDelegate.call(PACKAGE, \"rate\", abi.encode(base, days_)), (uint256, uint32));\n"
-        ));
-        assert!(text.contains("function touch() internal {\n        CryptoDelegate.call(PACKAGE, \"touch\", abi.encode());\n"));
+        for part in [
+            "library FxRates {",
+            "    function rate(string memory base, uint32[] memory days_) internal view returns (uint256 rateE8, uint32 fixingDate) {\n        \
+             return rate(ID, base, days_);\n",
+            "    function rate(bytes32 packageId, string memory base, uint32[] memory days_) internal view returns (uint256 rateE8, uint32 fixingDate) {\n        \
+             return abi.decode(CryptoDelegate.callPinned(packageId, \"rate\", abi.encode(base, days_)), (uint256, uint32));\n",
+            "    function touch() internal view {\n        touch(ID);\n",
+            "    function touch(bytes32 packageId) internal view {\n        CryptoDelegate.callPinned(packageId, \"touch\", abi.encode());\n",
+        ] {
+            assert!(text.contains(part), "{part}\n---\n{text}");
+        }
         assert_eq!(package_in(&text), Some(package.id()));
         assert_eq!(json_abi(&package)[0]["outputs"][1]["type"], "uint32");
         assert_eq!(file_name(&package), "FxRates.sol");

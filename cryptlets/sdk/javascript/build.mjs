@@ -18,7 +18,7 @@ const { component } = await componentize({
     // The engine's own clock, randomness and output do not exist here: a use of them traps.
     stubWasi: true,
     sync: true,
-    optSize: process.env.CRYPTLET_OPT_SIZE === '1',
+    optSize: true,
     disableGc: true,
 });
 writeFileSync(out, component);

@@ -21,13 +21,13 @@ use bletchley_primitives::{Height, LedgerId, TimestampMs};
 use serde_json::Value;
 
 /// 2026-10-31T12:00:00Z, the day after the history ends.
-pub const AS_OF_MS: u64 = 1_793_448_000_000;
+pub(crate) const AS_OF_MS: u64 = 1_793_448_000_000;
 
-pub static HISTORY: LazyLock<History> =
+pub(crate) static HISTORY: LazyLock<History> =
     LazyLock::new(|| History::from_zip(include_bytes!("../../../../tests/data/eurofxref-hist.zip")).unwrap());
 
 /// Answers from the real history, without a socket.
-pub struct EcbFetcher;
+pub(crate) struct EcbFetcher;
 
 impl Fetcher for EcbFetcher {
     fn get(&self, source: &FetchSource, path: &str, _timeout: Duration) -> Fetched {
@@ -37,18 +37,18 @@ impl Fetcher for EcbFetcher {
     }
 }
 
-pub fn cryptlet(name: &str) -> Package {
+pub(crate) fn cryptlet(name: &str) -> Package {
     Package::from_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cryptlets").join(name)).unwrap()
 }
 
 /// A container over a cache that outlives the test run, so that the ready-made cryptlets compile once.
-pub fn container(fetcher: Arc<dyn Fetcher>) -> WasmContainer {
+pub(crate) fn container(fetcher: Arc<dyn Fetcher>) -> WasmContainer {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cryptlet-aot");
     let cache = AotCache::open(&folder, AotSecret::new([7; 32].into())).unwrap();
     WasmContainer::open(Some(cache), fetcher).unwrap()
 }
 
-pub fn invocation(method: &str, input: Vec<u8>) -> Invocation {
+pub(crate) fn invocation(method: &str, input: Vec<u8>) -> Invocation {
     Invocation {
         call_id: B256::repeat_byte(1),
         ledger: LedgerId(B256::repeat_byte(2)),
@@ -65,7 +65,7 @@ pub fn invocation(method: &str, input: Vec<u8>) -> Invocation {
 }
 
 /// Calls with values by JSON, and gives the outputs by JSON or the failure's code and reason.
-pub fn call(
+pub(crate) fn call(
     container: &WasmContainer,
     package: &PackageId,
     method: &str,

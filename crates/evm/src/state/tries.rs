@@ -4,10 +4,13 @@ use super::{
     changes::{BlockChanges, ContractChange},
     flat::Flat,
 };
-use crate::trie::{ContractHashes, EMPTY_ROOT, Key, Trie, TrieAccount};
+use crate::trie::{ContractHashes, EMPTY_ROOT, Hasher, Key, Trie, TrieAccount};
 use alloy_primitives::map::{AddressMap, U256Map};
 use bletchley_primitives::{Address, B256, Bytes, U256, keccak256};
 use rayon::prelude::*;
+
+/// Keys that one thread hashes at a time when tries are built.
+const KEYS_SHARED: usize = 8192;
 
 /// What takes a block out of the tries again: the values it replaced.
 #[derive(Default)]
@@ -88,9 +91,10 @@ impl Tries {
             undo.contracts.push((contract.address, old));
         }
 
-        let mut leaves: Vec<(Key, Option<TrieAccount>)> =
-            Vec::with_capacity(changes.accounts.len() + roots.len());
-        for change in &changes.accounts {
+        let addresses = changes.accounts.iter().map(|change| change.address);
+        let keys = Hasher::default().digests(addresses);
+        let mut leaves: Vec<(Key, Option<TrieAccount>)> = Vec::with_capacity(keys.len() + roots.len());
+        for (change, key) in changes.accounts.iter().zip(keys) {
             let storage_root = roots.remove(&change.address);
             let leaf = change.new.map(|account| {
                 let storage_root = storage_root
@@ -99,7 +103,7 @@ impl Tries {
                 let hashes = ContractHashes { storage_root, code_hash: account.code_hash };
                 TrieAccount::new(account.nonce, account.balance, hashes)
             });
-            leaves.push((keccak256(change.address).0, leaf));
+            leaves.push((key, leaf));
         }
         // Contracts whose storage changed and nothing else.
         for (address, storage_root) in roots {
@@ -124,8 +128,10 @@ impl Tries {
     }
 
     fn apply_slots(&mut self, contract: &ContractChange) -> (B256, Vec<(Key, Option<U256>)>) {
+        let keys =
+            Hasher::default().digests(contract.slots.iter().map(|change| change.slot.to_be_bytes::<32>()));
         let mut slots: Vec<(Key, U256)> =
-            contract.slots.iter().map(|change| (slot_key(&change.slot), change.new)).collect();
+            keys.into_iter().zip(&contract.slots).map(|(key, change)| (key, change.new)).collect();
         slots.sort_unstable_by_key(|(key, _)| *key);
         let trie = self.storage.entry(contract.address).or_default();
         let old = slots
@@ -202,19 +208,21 @@ fn slot_key(slot: &U256) -> Key {
 
 fn build_accounts(flat: &Flat) -> Trie<TrieAccount> {
     let accounts: Vec<_> = flat.accounts.iter().collect();
-    let mut keyed: Vec<(Key, u32)> = accounts
-        .par_iter()
-        .enumerate()
-        .map(|(index, (address, _))| (keccak256(address).0, index as u32))
+    let mut keyed: Vec<(Key, TrieAccount)> = accounts
+        .par_chunks(KEYS_SHARED)
+        .flat_map_iter(|chunk| {
+            let keys = Hasher::default().digests(chunk.iter().map(|(address, _)| *address));
+            keys.into_iter().zip(chunk).map(|(key, (_, account))| {
+                let account = flat.expand(account);
+                let hashes = ContractHashes { storage_root: EMPTY_ROOT, code_hash: account.code_hash };
+                (key, TrieAccount::new(account.nonce, account.balance, hashes))
+            })
+        })
         .collect();
-    keyed.par_sort_unstable();
-    let mut trie = Trie::with_capacity(accounts.len());
-    for (key, index) in keyed {
-        if let Some((_, account)) = accounts.get(index as usize) {
-            let account = flat.expand(account);
-            let hashes = ContractHashes { storage_root: EMPTY_ROOT, code_hash: account.code_hash };
-            trie.insert(&key, TrieAccount::new(account.nonce, account.balance, hashes));
-        }
+    keyed.par_sort_unstable_by_key(|(key, _)| *key);
+    let mut trie = Trie::with_capacity(keyed.len());
+    for (key, account) in keyed {
+        trie.insert(&key, account);
     }
     trie
 }
@@ -226,8 +234,13 @@ fn build_storage(flat: &Flat) -> AddressMap<Trie<U256>> {
 
 fn build_contract(slots: &U256Map<U256>) -> Trie<U256> {
     let slots: Vec<_> = slots.iter().collect();
-    let mut keyed: Vec<(Key, U256)> =
-        slots.par_iter().map(|(slot, value)| (slot_key(slot), **value)).collect();
+    let mut keyed: Vec<(Key, U256)> = slots
+        .par_chunks(KEYS_SHARED)
+        .flat_map_iter(|chunk| {
+            let keys = Hasher::default().digests(chunk.iter().map(|(slot, _)| slot.to_be_bytes::<32>()));
+            keys.into_iter().zip(chunk).map(|(key, (_, value))| (key, **value))
+        })
+        .collect();
     keyed.par_sort_unstable_by_key(|(key, _)| *key);
     let mut trie = Trie::with_capacity(keyed.len());
     for (key, value) in keyed {

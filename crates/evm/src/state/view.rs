@@ -128,6 +128,13 @@ impl StateView {
         self
     }
 
+    /// The same view under a block's interventions, for executing that block again.
+    #[must_use]
+    pub fn with_overrides(mut self, overrides: Option<Arc<Overrides>>) -> Self {
+        self.overrides = overrides;
+        self
+    }
+
     /// The height that is shown.
     #[must_use]
     pub const fn height(&self) -> Height {

@@ -7,6 +7,7 @@
 
 mod arena;
 mod encode;
+mod keccak;
 mod nibbles;
 mod ordered;
 mod proof;
@@ -17,6 +18,7 @@ mod value;
 mod tests;
 
 pub use arena::Trie;
+pub(crate) use keccak::Hasher;
 pub use ordered::ordered_root;
 pub use value::{ContractHashes, TrieAccount, Value};
 

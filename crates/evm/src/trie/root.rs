@@ -5,13 +5,14 @@ use super::{
     EMPTY_ROOT, Trie, Value,
     arena::{Branch, Child, Edge, Leaf, NodeId, Place, Reference},
     encode::NodeBuffer,
+    keccak::Hasher,
     nibbles::put_path,
 };
 use bletchley_primitives::{B256, keccak256};
 use rayon::prelude::*;
 
-/// Fewest changed nodes of a level that are worth sharing among threads.
-const SHARED_NODES_MIN: usize = 4096;
+/// Nodes of a level that one thread takes at a time.
+const SHARED_NODES: usize = 4096;
 
 /// A node whose reference is unknown: where it hangs, and the nibble at which its own path starts.
 #[derive(Clone, Copy)]
@@ -24,11 +25,14 @@ struct Changed {
 impl<V: Value> Trie<V> {
     /// The root hash; encodes and hashes what changed since the last call.
     pub fn root(&mut self) -> B256 {
-        let mut buffer = NodeBuffer::default();
-        for level in self.changed_levels().iter().rev() {
-            for changed in level {
-                let reference = self.reference(changed, &mut buffer);
-                self.child_mut(changed.edge).reference = reference;
+        let levels = self.changed_levels();
+        if !levels.is_empty() {
+            let mut worker = Worker::default();
+            for level in levels.iter().rev() {
+                self.find_references(level, &mut worker);
+                for (changed, reference) in level.iter().zip(&worker.references) {
+                    self.child_mut(changed.edge).reference = *reference;
+                }
             }
         }
         self.root_hash()
@@ -40,12 +44,14 @@ impl<V: Value> Trie<V> {
         V: Sync,
     {
         for level in self.changed_levels().iter().rev() {
-            let references: Vec<Reference> = level
-                .par_iter()
-                .with_min_len(SHARED_NODES_MIN / 4)
-                .map_init(NodeBuffer::default, |buffer, changed| self.reference(changed, buffer))
+            let found: Vec<Vec<Reference>> = level
+                .par_chunks(SHARED_NODES)
+                .map_init(Worker::default, |worker, nodes| {
+                    self.find_references(nodes, worker);
+                    std::mem::take(&mut worker.references)
+                })
                 .collect();
-            for (changed, reference) in level.iter().zip(references) {
+            for (changed, reference) in level.iter().zip(found.into_iter().flatten()) {
                 self.child_mut(changed.edge).reference = reference;
             }
         }
@@ -87,22 +93,50 @@ impl<V: Value> Trie<V> {
         levels
     }
 
-    /// How the parent names this node; every reference below it must be known.
-    #[inline]
-    fn reference(&self, changed: &Changed, buffer: &mut NodeBuffer) -> Reference {
-        let start = usize::from(changed.start);
-        match changed.node.place() {
-            Place::Nothing => Reference::UNKNOWN,
-            Place::Leaf(index) => reference_to(encode_leaf(&self.leaves[index], start, buffer)),
-            Place::Branch(index) => {
-                let branch = &self.branches[index];
-                let reference = reference_to(encode_branch(branch, buffer));
-                if usize::from(branch.depth) == start {
-                    return reference;
-                }
-                reference_to(encode_extension(branch, start, &reference, buffer))
+    /// How the parents of `nodes` name them; every reference below them must be known.
+    fn find_references(&self, nodes: &[Changed], worker: &mut Worker) {
+        let Worker { buffer, hasher, references } = worker;
+        references.clear();
+        references.resize(nodes.len(), Reference::UNKNOWN);
+        for (tag, changed) in (0u32..).zip(nodes) {
+            let node = match changed.node.place() {
+                Place::Nothing => continue,
+                Place::Leaf(index) => encode_leaf(&self.leaves[index], usize::from(changed.start), buffer),
+                Place::Branch(index) => encode_branch(&self.branches[index], buffer),
+            };
+            refer(node, tag, hasher, references);
+        }
+        hasher.finish(&mut |tag, hash| references[tag as usize] = Reference::hash(hash));
+        // Extensions name the branches that were hashed just now.
+        for (tag, changed) in (0u32..).zip(nodes) {
+            if let Place::Branch(index) = changed.node.place()
+                && self.branches[index].depth > changed.start
+            {
+                let branch = references[tag as usize];
+                let node =
+                    encode_extension(&self.branches[index], usize::from(changed.start), &branch, buffer);
+                refer(node, tag, hasher, references);
             }
         }
+        hasher.finish(&mut |tag, hash| references[tag as usize] = Reference::hash(hash));
+    }
+}
+
+/// What finding references needs, kept from level to level.
+#[derive(Default)]
+struct Worker {
+    buffer: NodeBuffer,
+    hasher: Hasher,
+    references: Vec<Reference>,
+}
+
+/// Puts how a parent names `node` at `tag`, now or when the hasher gets to it.
+#[inline]
+fn refer(node: &[u8], tag: u32, hasher: &mut Hasher, references: &mut [Reference]) {
+    if node.len() < 32 {
+        references[tag as usize] = Reference::inline(node);
+    } else {
+        hasher.push(node, tag, &mut |tag, hash| references[tag as usize] = Reference::hash(hash));
     }
 }
 

@@ -1,0 +1,140 @@
+//! What a transaction must satisfy before it enters the pool, beyond what the pool itself looks at.
+
+use alloy_consensus::Transaction as _;
+use alloy_primitives::Bytes;
+use revm::{
+    DatabaseRef,
+    context_interface::{cfg::GasParams, result::InvalidTransaction},
+    handler::validation::validate_initial_tx_gas_with_gas_params,
+    primitives::{KECCAK_EMPTY, eip3860, eip7825, hardfork::SpecId},
+};
+use std::sync::Arc;
+
+use crate::{
+    core::Core,
+    pool::SubmitError,
+    state::BlockView,
+    tx::{self, Arrival, RecoveredTx},
+};
+
+/// Rules that hold for every transaction of a ledger, whatever its state.
+pub(crate) struct Admission {
+    spec: SpecId,
+    gas_params: GasParams,
+    block_gas_limit: u64,
+    tx_gas_limit_cap: u64,
+}
+
+impl Admission {
+    pub(crate) fn new(spec: SpecId, block_gas_limit: u64) -> Self {
+        let tx_gas_limit_cap =
+            if spec.is_enabled_in(SpecId::OSAKA) { eip7825::TX_GAS_LIMIT_CAP } else { u64::MAX };
+        Self { spec, gas_params: GasParams::new_spec(spec), block_gas_limit, tx_gas_limit_cap }
+    }
+
+    /// The most gas that one transaction may ask for.
+    pub(crate) fn tx_gas_limit_max(&self) -> u64 {
+        self.tx_gas_limit_cap.min(self.block_gas_limit)
+    }
+
+    fn check(&self, tx: &RecoveredTx, base_fee: u64, tip_min: u128) -> Result<(), SubmitError> {
+        let found = tx.tx.gas_limit();
+        if found > self.block_gas_limit {
+            return Err(SubmitError::BlockGasLimit { found, limit: self.block_gas_limit });
+        }
+        if found > self.tx_gas_limit_cap {
+            return Err(SubmitError::GasLimitCap { found, cap: self.tx_gas_limit_cap });
+        }
+        if tx.tx.nonce() == u64::MAX {
+            return Err(SubmitError::NonceMax(tx.sender));
+        }
+        if tx.tx.is_create() && tx.tx.input().len() > eip3860::MAX_INITCODE_SIZE {
+            return Err(SubmitError::InitcodeSize {
+                found: tx.tx.input().len(),
+                limit: eip3860::MAX_INITCODE_SIZE,
+            });
+        }
+        if tx.tx.authorization_list().is_some_and(<[_]>::is_empty) {
+            return Err(SubmitError::NoAuthorizations);
+        }
+        let (fee, tip) = (tx.max_fee(), tx.max_tip());
+        if tip > fee {
+            return Err(SubmitError::TipAboveFee { tip, fee });
+        }
+        let Some(paid) = tx.tip(base_fee) else {
+            return Err(SubmitError::FeeBelowBase { found: fee, base_fee });
+        };
+        if paid < tip_min {
+            return Err(SubmitError::Underpriced { found: paid, needed: tip_min });
+        }
+        let cap = self.tx_gas_limit_cap;
+        validate_initial_tx_gas_with_gas_params(
+            tx.env(),
+            self.spec,
+            &self.gas_params,
+            false,
+            false,
+            cap,
+            None,
+        )
+        .map(|_| ())
+        .map_err(|invalid| match invalid {
+            InvalidTransaction::GasFloorMoreThanGasLimit { gas_floor, gas_limit } => {
+                SubmitError::FloorGas { found: gas_limit, needed: gas_floor }
+            }
+            InvalidTransaction::CallGasCostMoreThanGasLimit { initial_gas, gas_limit } => {
+                SubmitError::IntrinsicGas { found: gas_limit, needed: initial_gas }
+            }
+            other => SubmitError::State(other.to_string()),
+        })
+    }
+}
+
+/// A contract cannot send transactions, unless its code is a delegation (EIP-3607, EIP-7702).
+fn check_sender_code(view: &BlockView, tx: &RecoveredTx) -> Result<(), SubmitError> {
+    if tx.impersonated {
+        return Ok(());
+    }
+    let Some(account) = view.account(&tx.sender).filter(|account| account.code_hash != KECCAK_EMPTY) else {
+        return Ok(());
+    };
+    let code =
+        view.code_by_hash_ref(account.code_hash).map_err(|error| SubmitError::State(error.to_string()))?;
+    if code.is_empty() || code.is_eip7702() { Ok(()) } else { Err(SubmitError::SenderHasCode(tx.sender)) }
+}
+
+/// Decodes transactions, recovers their signers in parallel, and puts them into the pool, all in one go.
+pub(crate) fn submit(core: &Arc<Core>, raws: Vec<Bytes>) -> Vec<Result<Arc<RecoveredTx>, SubmitError>> {
+    let known = |hash: &alloy_primitives::B256| core.pool.lock().get(hash);
+    let arrivals = tx::recover_batch(raws, &core.rules, known);
+    let (base_fee, tip_min) = {
+        let pool = core.pool.lock();
+        (pool.base_fee(), pool.limits().tip_min)
+    };
+    let checked: Vec<Result<Arc<RecoveredTx>, SubmitError>> = arrivals
+        .into_iter()
+        .map(|arrival| match arrival? {
+            Arrival::Known(_) => Err(SubmitError::AlreadyKnown),
+            Arrival::Fresh(tx) => core.admission.check(&tx, base_fee, tip_min).map(|()| tx),
+        })
+        .collect();
+    let outcomes: Vec<Result<Arc<RecoveredTx>, SubmitError>> = {
+        let mut pool = core.pool.lock();
+        let pending = core.genesis.dev.then(|| core.state.pending()).flatten();
+        let view = core.state.block_view(pending);
+        checked
+            .into_iter()
+            .map(|tx| {
+                let tx = tx?;
+                check_sender_code(&view, &tx)?;
+                pool.insert(tx.clone(), Core::sender_account(&view, &tx.sender))?;
+                Ok(tx)
+            })
+            .collect()
+    };
+    for tx in outcomes.iter().flatten() {
+        core.observer.pooled(tx);
+        core.prefetcher.offer(core, tx);
+    }
+    outcomes
+}

@@ -1,0 +1,267 @@
+//! JSON-RPC over a WebSocket: several requests in progress, notifications in order, a slow reader is cut off with a
+//! reason rather than buffered for ever.
+
+use crate::dispatch::answer;
+use crate::limits::{
+    BODY_TIMEOUT_MS, REQUEST_SIZE_BYTES_MAX, WS_CLOSE_TIMEOUT_MS, WS_IN_PROGRESS_MAX, WS_PING_INTERVAL_MS,
+    WS_QUEUE_MESSAGES_MAX, WS_QUEUE_SIZE_BYTES_MAX,
+};
+use crate::server::Shared;
+use crate::session::{Session, Turn};
+use axum::body::Bytes;
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
+use axum::response::Response;
+use futures_util::stream::{FuturesUnordered, SplitSink, StreamExt};
+use futures_util::{FutureExt, SinkExt};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+/// Pings without an answer after which a peer is taken to be gone.
+const SILENT_PINGS_MAX: u32 = 3;
+
+pub(crate) fn upgrade(socket: WebSocketUpgrade, shared: Shared) -> Response {
+    socket
+        .max_message_size(REQUEST_SIZE_BYTES_MAX)
+        .max_frame_size(REQUEST_SIZE_BYTES_MAX)
+        .on_upgrade(move |socket| converse(socket, shared))
+}
+
+/// Why a conversation ends from our side.
+struct Ending {
+    code: u16,
+    reason: &'static str,
+}
+
+const PEER_LEFT: Ending = Ending { code: close_code::NORMAL, reason: "" };
+const STOPPING: Ending = Ending { code: close_code::AWAY, reason: "the node stops; connect again later" };
+const SLOW: Ending = Ending {
+    code: close_code::POLICY,
+    reason: "subscriber too slow: notifications were lost; connect and subscribe again, read faster or ask for less",
+};
+const SILENT: Ending = Ending { code: close_code::AWAY, reason: "no answer to pings" };
+
+/// Messages on their way to the peer, bounded in number and bytes.
+struct Outbox {
+    queue: mpsc::Sender<Message>,
+    size_bytes: Arc<AtomicUsize>,
+}
+
+impl Outbox {
+    /// Queues the answer to a request, waiting for room.
+    async fn reply(&self, answer: Vec<u8>) -> Result<(), Ending> {
+        let message = self.message(answer);
+        match timeout(Duration::from_millis(BODY_TIMEOUT_MS), self.queue.send(message)).await {
+            Ok(sent) => sent.map_err(|_| PEER_LEFT),
+            Err(_) => Err(SLOW),
+        }
+    }
+
+    /// Queues a notification, or says that the peer is too slow.
+    fn notify(&self, notification: Vec<u8>) -> Result<(), Ending> {
+        if self.size_bytes.load(Ordering::Relaxed) > WS_QUEUE_SIZE_BYTES_MAX {
+            return Err(SLOW);
+        }
+        let message = self.message(notification);
+        self.queue.try_send(message).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SLOW,
+            mpsc::error::TrySendError::Closed(_) => PEER_LEFT,
+        })
+    }
+
+    fn message(&self, bytes: Vec<u8>) -> Message {
+        self.size_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        match Utf8Bytes::try_from(Bytes::from(bytes)) {
+            Ok(text) => Message::Text(text),
+            // What we write is always UTF-8; this is the branch that cannot happen.
+            Err(_) => Message::Text(Utf8Bytes::from_static("null")),
+        }
+    }
+}
+
+type Answering = Pin<Box<dyn Future<Output = (u64, Option<Vec<u8>>)> + Send>>;
+
+async fn converse(socket: WebSocket, shared: Shared) {
+    let _alive = shared.alive.clone();
+    let (sink, mut stream) = socket.split();
+    let (queue, queued) = mpsc::channel(WS_QUEUE_MESSAGES_MAX);
+    let (end, ended) = oneshot::channel();
+    let size_bytes = Arc::new(AtomicUsize::new(0));
+    let writer = tokio::spawn(write(sink, queued, Arc::clone(&size_bytes), ended));
+    let mut conversation = Conversation {
+        outbox: Outbox { queue, size_bytes },
+        session: Arc::new(Session::default()),
+        in_progress: FuturesUnordered::new(),
+        transactions: None,
+        turns: 0,
+        silent_pings: 0,
+        shared,
+    };
+    let ending = conversation.run(&mut stream).await;
+    drop(conversation);
+    let _ = end.send(ending);
+    if let Err(error) = writer.await {
+        tracing::warn!(%error, "api.websocket writer");
+    }
+}
+
+struct Conversation {
+    outbox: Outbox,
+    session: Arc<Session>,
+    in_progress: FuturesUnordered<Answering>,
+    transactions: Option<Receiver<Arc<bletchley_evm::RecoveredTx>>>,
+    turns: u64,
+    silent_pings: u32,
+    shared: Shared,
+}
+
+impl Conversation {
+    async fn run(
+        &mut self,
+        stream: &mut (impl StreamExt<Item = Result<Message, axum::Error>> + Unpin),
+    ) -> Ending {
+        let mut blocks = self.shared.context.feed().blocks();
+        let mut stop = self.shared.stop.clone();
+        let period = Duration::from_millis(WS_PING_INTERVAL_MS);
+        let mut ping = interval(period);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ping.reset_at(Instant::now() + period);
+        loop {
+            let step = tokio::select! {
+                () = stopped(&mut stop) => Err(STOPPING),
+                Some((turn, answer)) = self.in_progress.next() => self.finish(turn, answer).await,
+                event = blocks.recv() => match event {
+                    Ok(event) => self.notify_all(self.session.on_block(&event)),
+                    Err(RecvError::Lagged(_)) if self.session.is_idle() => Ok(()),
+                    Err(_) => Err(SLOW),
+                },
+                event = next_transaction(&mut self.transactions) => match event {
+                    Ok(tx) => self.notify_all(self.session.on_transaction(&tx)),
+                    Err(_) => Err(SLOW),
+                },
+                _ = ping.tick() => self.ping(),
+                message = stream.next(), if self.in_progress.len() < WS_IN_PROGRESS_MAX => self.receive(message),
+            };
+            if let Err(ending) = step {
+                return ending;
+            }
+        }
+    }
+
+    fn receive(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), Ending> {
+        self.silent_pings = 0;
+        let body = match message {
+            Some(Ok(Message::Text(text))) => Bytes::from(text),
+            Some(Ok(Message::Binary(bytes))) => bytes,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(PEER_LEFT),
+        };
+        self.turns = self.turns.wrapping_add(1);
+        let number = self.turns;
+        let turn = Turn { session: Arc::clone(&self.session), number };
+        let context = self.shared.context.clone();
+        let answering = async move { (number, answer(&context, body, Some(turn)).await) };
+        self.in_progress.push(answering.boxed());
+        Ok(())
+    }
+
+    async fn finish(&mut self, turn: u64, answer: Option<Vec<u8>>) -> Result<(), Ending> {
+        if let Some(answer) = answer {
+            self.outbox.reply(answer).await?;
+        }
+        self.session.announce(turn);
+        match (self.session.wants_transactions(), &self.transactions) {
+            (true, None) => self.transactions = Some(self.shared.context.feed().transactions()),
+            (false, Some(_)) => self.transactions = None,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn notify_all(&self, notifications: Vec<Vec<u8>>) -> Result<(), Ending> {
+        notifications.into_iter().try_for_each(|notification| self.outbox.notify(notification))
+    }
+
+    fn ping(&mut self) -> Result<(), Ending> {
+        if self.silent_pings >= SILENT_PINGS_MAX {
+            return Err(SILENT);
+        }
+        self.silent_pings = self.silent_pings.saturating_add(1);
+        // A full queue has messages to keep the connection busy.
+        let _ = self.outbox.queue.try_send(Message::Ping(Bytes::new()));
+        Ok(())
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// The next pooled transaction, or never when nobody asked for them.
+async fn next_transaction<T: Clone>(receiver: &mut Option<Receiver<T>>) -> Result<T, RecvError> {
+    match receiver {
+        Some(receiver) => receiver.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes queued messages until the conversation ends, then says why, within a bounded time.
+async fn write(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut queued: mpsc::Receiver<Message>,
+    size_bytes: Arc<AtomicUsize>,
+    mut ended: oneshot::Receiver<Ending>,
+) {
+    let mut ending = PEER_LEFT;
+    loop {
+        tokio::select! {
+            biased;
+            reason = &mut ended => {
+                ending = reason.unwrap_or(PEER_LEFT);
+                break;
+            }
+            message = queued.recv() => {
+                let Some(message) = message else {
+                    ending = ended.await.unwrap_or(PEER_LEFT);
+                    break;
+                };
+                let written = message_size(&message);
+                tokio::select! {
+                    biased;
+                    sent = sink.send(message) => {
+                        size_bytes.fetch_sub(written, Ordering::Relaxed);
+                        if sent.is_err() {
+                            // The reader sees the same broken connection and ends the conversation.
+                            queued.close();
+                            break;
+                        }
+                    }
+                    reason = &mut ended => {
+                        ending = reason.unwrap_or(PEER_LEFT);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    let frame = CloseFrame { code: ending.code, reason: Utf8Bytes::from_static(ending.reason) };
+    let farewell = async {
+        let _ = sink.send(Message::Close(Some(frame))).await;
+        let _ = sink.close().await;
+    };
+    if timeout(Duration::from_millis(WS_CLOSE_TIMEOUT_MS), farewell).await.is_err() {
+        tracing::debug!(reason = ending.reason, "api.websocket: the peer does not read; dropped");
+    }
+}
+
+fn message_size(message: &Message) -> usize {
+    match message {
+        Message::Text(text) => text.as_str().len(),
+        _ => 0,
+    }
+}

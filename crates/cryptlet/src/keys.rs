@@ -185,6 +185,62 @@ pub trait KeyStore: Send + Sync {
     }
 }
 
+/// One key that can be used, wherever it is.
+pub trait Signer {
+    /// Its address.
+    fn address(&self) -> Address;
+
+    /// Signs a digest.
+    ///
+    /// # Errors
+    /// [`KeyStoreError`].
+    fn sign(&self, digest: B256) -> Result<Signature, KeyStoreError>;
+}
+
+impl Signer for SecretKey {
+    fn address(&self) -> Address {
+        Self::address(self)
+    }
+
+    fn sign(&self, digest: B256) -> Result<Signature, KeyStoreError> {
+        Ok(Self::sign(self, digest))
+    }
+}
+
+/// A key of a store, used there.
+pub struct StoredKey<'a> {
+    keys: &'a dyn KeyStore,
+    label: KeyLabel,
+    address: Address,
+}
+
+impl std::fmt::Debug for StoredKey<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StoredKey({}, {})", self.label, self.address)
+    }
+}
+
+impl<'a> StoredKey<'a> {
+    /// The key of this label, made when absent.
+    ///
+    /// # Errors
+    /// [`KeyStoreError`].
+    pub fn ensure(keys: &'a dyn KeyStore, label: KeyLabel) -> Result<Self, KeyStoreError> {
+        let address = keys.ensure(&label)?;
+        Ok(Self { keys, label, address })
+    }
+}
+
+impl Signer for StoredKey<'_> {
+    fn address(&self) -> Address {
+        self.address
+    }
+
+    fn sign(&self, digest: B256) -> Result<Signature, KeyStoreError> {
+        self.keys.sign(&self.label, digest)
+    }
+}
+
 /// A key with its address, which costs as much to derive as a signature.
 #[derive(Clone, Debug)]
 struct Opened {

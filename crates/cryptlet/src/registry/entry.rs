@@ -4,11 +4,12 @@
 
 use alloy_primitives::{Address, B256, Bytes};
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
-use bletchley_crypto::{Domain, RecoverError, SecretKey, recover};
+use bletchley_crypto::{Domain, RecoverError, recover};
 use bletchley_primitives::{DecodeError, LedgerId, Signature, decode_bounded, keccak256};
 
 use crate::{
     header,
+    keys::{KeyStoreError, Signer},
     manifest::{Manifest, ManifestError},
     package::{Package, PackageId, package_id},
     policy::{Policy, PolicyError},
@@ -350,10 +351,13 @@ impl Entry {
     }
 
     /// The entry with the signatures of these keys, in order.
-    #[must_use]
-    pub fn sign(self, registry: LedgerId, keys: &[&SecretKey]) -> SignedEntry {
+    ///
+    /// # Errors
+    /// [`KeyStoreError`] of the first key that does not sign.
+    pub fn sign(self, registry: LedgerId, keys: &[&dyn Signer]) -> Result<SignedEntry, KeyStoreError> {
         let digest = self.signing_digest(registry);
-        SignedEntry { entry: self, signatures: keys.iter().map(|key| key.sign(digest)).collect() }
+        let signatures = keys.iter().map(|key| key.sign(digest)).collect::<Result<_, _>>()?;
+        Ok(SignedEntry { entry: self, signatures })
     }
 }
 

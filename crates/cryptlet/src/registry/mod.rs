@@ -6,6 +6,8 @@
 mod entry;
 mod index;
 mod memory;
+mod registrar;
+mod token;
 
 use std::sync::Arc;
 
@@ -20,6 +22,8 @@ pub use entry::{
 };
 pub use index::{Index, RegisteredPackage, Roots};
 pub use memory::MemoryRegistry;
+pub use registrar::{HostProfile, RegisterError, Registrar};
+pub use token::{NAMESPACE, TokenRegistry, TokenRegistryError};
 
 use crate::policy::Policy;
 

@@ -10,6 +10,7 @@
 )]
 
 mod check;
+mod ledger;
 mod poll;
 mod quorum;
 mod registry;

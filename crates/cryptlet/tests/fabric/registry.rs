@@ -2,6 +2,7 @@
 
 use alloy_primitives::{Address, B256, keccak256};
 use bletchley_cryptlet::{
+    keys::Signer,
     manifest::Manifest,
     package::Package,
     policy::{Policy, PolicyError},
@@ -9,7 +10,6 @@ use bletchley_cryptlet::{
         Entry, EntryError, HostEntry, RegistryView, Release, ReleaseStatus, SignedEntry, StatusChange,
     },
 };
-use bletchley_crypto::SecretKey;
 use bletchley_primitives::{Height, LedgerId};
 use proptest::prelude::*;
 
@@ -19,8 +19,8 @@ fn release(world: &World, package: &Package) -> Release {
     Release::of(package, world.publisher.address(), world.cryptlet_key.address())
 }
 
-fn offered(world: &World, entry: Entry, keys: &[&SecretKey]) -> Result<(), EntryError> {
-    let signed = entry.sign(REGISTRY, keys);
+fn offered(world: &World, entry: Entry, keys: &[&dyn Signer]) -> Result<(), EntryError> {
+    let signed = entry.sign(REGISTRY, keys).unwrap();
     let decoded = SignedEntry::decode(&signed.encode())?;
     assert_eq!(decoded, signed);
     world.registry.with_index(|index| index.check(&decoded))
@@ -31,7 +31,7 @@ fn a_release_is_what_its_publisher_signed() {
     let world = World::new();
     let next = package("1.1.0");
     let publisher = &world.publisher;
-    let offer = |release: Release, keys: &[&SecretKey]| offered(&world, Entry::Release(release), keys);
+    let offer = |release: Release, keys: &[&dyn Signer]| offered(&world, Entry::Release(release), keys);
     assert_eq!(offer(release(&world, &next), &[publisher]), Ok(()));
     let stranger = key("stranger");
     assert!(matches!(offer(release(&world, &next), &[&stranger]), Err(EntryError::Signer { .. })));
@@ -41,12 +41,12 @@ fn a_release_is_what_its_publisher_signed() {
         Err(EntryError::SignatureCount { found: 2, .. })
     ));
     // Signed for another registry ledger.
-    let elsewhere = Entry::Release(release(&world, &next)).sign(LedgerId(B256::ZERO), &[publisher]);
+    let elsewhere = Entry::Release(release(&world, &next)).sign(LedgerId(B256::ZERO), &[publisher]).unwrap();
     assert!(matches!(
         world.registry.with_index(|index| index.check(&elsewhere)),
         Err(EntryError::Signer { .. })
     ));
-    let mut malformed = Entry::Release(release(&world, &next)).sign(REGISTRY, &[publisher]);
+    let mut malformed = Entry::Release(release(&world, &next)).sign(REGISTRY, &[publisher]).unwrap();
     malformed.signatures[0].0[64] = 7;
     assert!(matches!(
         world.registry.with_index(|index| index.check(&malformed)),
@@ -130,7 +130,7 @@ fn only_administrators_set_policy_and_admit_hosts() {
         profile: B256::ZERO,
         claims: Vec::new(),
     };
-    let offer = |host: HostEntry, keys: &[&SecretKey]| offered(&world, Entry::Host(host), keys);
+    let offer = |host: HostEntry, keys: &[&dyn Signer]| offered(&world, Entry::Host(host), keys);
     let administrator = &world.administrator;
     assert_eq!(offer(host(0), &[&stranger, administrator]), Ok(()));
     assert!(matches!(offer(host(0), &[administrator, &stranger]), Err(EntryError::Signer { .. })));
@@ -146,7 +146,7 @@ fn status_changes_cannot_be_repeated_and_revocation_is_final() {
     let package = world.package.id().0;
     let change =
         |sequence, status| Entry::Status(StatusChange { package, sequence, status, reason: "why".into() });
-    let by = |entry: Entry, key: &SecretKey| offered(&world, entry, &[key]);
+    let by = |entry: Entry, key: &dyn Signer| offered(&world, entry, &[key]);
     assert_eq!(by(change(0, ReleaseStatus::Deprecated), &world.publisher), Ok(()));
     assert_eq!(by(change(0, ReleaseStatus::Revoked), &world.administrator), Ok(()));
     assert!(matches!(by(change(0, ReleaseStatus::Revoked), &key("x")), Err(EntryError::Signer { .. })));
@@ -196,7 +196,7 @@ fn before_a_policy_nothing_is_published() {
     use bletchley_cryptlet::registry::{Index, Roots};
     let world = World::new();
     let index = Index::new(Roots { registry: REGISTRY, administrators: Vec::new() });
-    let signed = Entry::Release(release(&world, &world.package)).sign(REGISTRY, &[&world.publisher]);
+    let signed = Entry::Release(release(&world, &world.package)).sign(REGISTRY, &[&world.publisher]).unwrap();
     assert_eq!(index.check(&signed), Err(EntryError::NoPolicy));
 }
 
@@ -230,7 +230,7 @@ proptest! {
     #[test]
     fn no_bit_of_an_entry_can_be_changed(at in any::<prop::sample::Index>(), bit in 0..8u32) {
         let world = World::new();
-        let good = Entry::Release(release(&world, &package("1.1.0"))).sign(REGISTRY, &[&world.publisher]);
+        let good = Entry::Release(release(&world, &package("1.1.0"))).sign(REGISTRY, &[&world.publisher]).unwrap();
         let mut bytes = good.encode().to_vec();
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;

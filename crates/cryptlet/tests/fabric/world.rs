@@ -257,7 +257,7 @@ impl World {
         };
         let fabric = Arc::new(Fabric::start(parts, setup.config).unwrap());
         let (tell, ready) = channel();
-        fabric.on_ready(Arc::new(move |id| drop(tell.send(id))));
+        fabric.on_ready(Arc::new(move |id| tell.send(id).unwrap_or_default()));
         let world = Self {
             administrator,
             publisher,
@@ -279,7 +279,10 @@ impl World {
             ..Policy::single_host(Address::ZERO)
         });
         let hosts: Vec<_> = world.host_keys.clone();
-        world.registry.append(&[Entry::Policy(policy).sign(REGISTRY, &[&world.administrator])]).unwrap();
+        world
+            .registry
+            .append(&[Entry::Policy(policy).sign(REGISTRY, &[&world.administrator]).unwrap()])
+            .unwrap();
         for host in &hosts {
             world.admit(host, |entry| entry);
         }
@@ -300,28 +303,34 @@ impl World {
             profile: self.profile(),
             claims: Vec::new(),
         });
-        self.registry.append(&[Entry::Host(entry).sign(REGISTRY, &[host, &self.administrator])]).unwrap();
+        self.registry
+            .append(&[Entry::Host(entry).sign(REGISTRY, &[host, &self.administrator]).unwrap()])
+            .unwrap();
     }
 
     pub fn release(&self, package: &Package) {
         let release = Release::of(package, self.publisher.address(), self.cryptlet_key.address());
         self.content.put(package.code(), Durability::Durable).unwrap();
         self.keys.insert(KeyLabel::of_package(package.id().0), self.cryptlet_key.clone());
-        self.registry.append(&[Entry::Release(release).sign(REGISTRY, &[&self.publisher])]).unwrap();
+        self.registry.append(&[Entry::Release(release).sign(REGISTRY, &[&self.publisher]).unwrap()]).unwrap();
     }
 
     pub fn set_status(&self, package: &Package, status: ReleaseStatus) {
         let package = package.id().0;
         let sequence = self.registry.with_index(|index| index.next_status_sequence(package));
         let change = StatusChange { package, sequence, status, reason: "test".into() };
-        self.registry.append(&[Entry::Status(change).sign(REGISTRY, &[&self.administrator])]).unwrap();
+        self.registry
+            .append(&[Entry::Status(change).sign(REGISTRY, &[&self.administrator]).unwrap()])
+            .unwrap();
     }
 
     pub fn set_policy(&self, change: impl FnOnce(Policy) -> Policy) {
         let policy = self.registry.policy(self.registry.anchor().height).unwrap();
         let sequence = self.registry.with_index(|index| index.next_policy_sequence());
         let policy = change(Policy { sequence, ..(*policy).clone() });
-        self.registry.append(&[Entry::Policy(policy).sign(REGISTRY, &[&self.administrator])]).unwrap();
+        self.registry
+            .append(&[Entry::Policy(policy).sign(REGISTRY, &[&self.administrator]).unwrap()])
+            .unwrap();
     }
 
     /// A fabric of somebody else: the same registry, no hosts, so that every signature is recovered.

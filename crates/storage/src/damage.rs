@@ -4,6 +4,9 @@ use bletchley_ledger::ReadError;
 use bletchley_primitives::Height;
 use std::fmt;
 
+/// The part that a torn tail is called.
+pub(crate) const TAIL: &str = "tail";
+
 /// One damaged place of a data folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
@@ -20,6 +23,13 @@ pub struct Damage {
 }
 
 impl Damage {
+    /// Whether this is only what a crash, or an append that goes on at this moment, leaves at the end: nothing that was
+    /// ever durable is lost, and the next start cuts it off.
+    #[must_use]
+    pub fn is_torn_tail(&self) -> bool {
+        self.part == TAIL
+    }
+
     /// The place in words: block and part, file and offset.
     #[must_use]
     pub fn place(&self) -> String {

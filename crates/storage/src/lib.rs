@@ -18,19 +18,27 @@
 pub mod conformance;
 mod damage;
 mod disk;
+mod faulty;
+mod inspect;
 mod live;
 mod memory;
 mod open;
 mod record;
+mod registry;
 mod scan;
 mod sealed;
+mod simulated;
 mod snapshot;
 mod store;
 mod tables;
 
 pub use damage::Damage;
 pub use disk::{Disk, DiskFile, FolderDisk, FolderLock, Mode};
+pub use faulty::FaultyStore;
+pub use inspect::{Inspect, inspect, inspect_on};
 pub use memory::MemoryStore;
 pub use open::{FOLD_SIZE_BYTES, OpenError, OpenReport, Options, SEGMENT_SIZE_BYTES, Tail};
 pub use record::RECORD_SIZE_BYTES_MAX;
+pub use registry::{NAMES, open};
+pub use simulated::{Fault, SimulatedDisk};
 pub use store::SegmentStore;

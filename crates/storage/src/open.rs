@@ -1,7 +1,7 @@
 //! Opening a data folder: what is there, whether it hangs together, and repair of what a crash leaves.
 
 use crate::damage::Damage;
-use crate::disk::{Disk, Mode};
+use crate::disk::{Disk, DiskFile, Mode};
 use crate::live::{Live, LiveIndex, SEGMENTS, Segment, heights_of, index_path, segment_path};
 use crate::record::{self, SEGMENT_HEADER_SIZE};
 use crate::scan::{Found, Scan, ScanError, header_damage};
@@ -16,6 +16,9 @@ use std::sync::Arc;
 pub const SEGMENT_SIZE_BYTES: u64 = 64 << 20;
 /// Bytes of diffs that one step of a fold holds in memory.
 pub const FOLD_SIZE_BYTES: u64 = 64 << 20;
+
+/// How much is written again at once.
+const REWRITE_SIZE: usize = 1 << 20;
 
 /// How a data folder is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +100,7 @@ pub enum OpenError {
         damage: Damage,
     },
     /// The tables could not be opened.
-    #[error("opening the tables in {folder}: {problem}")]
+    #[error("opening the tables in {folder}: {problem}; restore this data folder from another copy")]
     Tables {
         /// The folder.
         folder: String,
@@ -176,6 +179,8 @@ pub(crate) struct Walked {
     pub(crate) live: Live,
     pub(crate) end: u64,
     pub(crate) size: u64,
+    /// Up to where the mark says that the segment is durable.
+    pub(crate) durable_end: u64,
     pub(crate) mark_whole: bool,
 }
 
@@ -250,7 +255,7 @@ pub(crate) fn walk(disk: &dyn Disk, first: Height, last: bool) -> Result<Walked,
     }
     let salt = scan.header.salt;
     let live = Live { first, salt, file, index: RwLock::new(index) };
-    Ok(Walked { live, end, size: scan.size(), mark_whole: scan.mark_whole })
+    Ok(Walked { live, end, size: scan.size(), durable_end: scan.durable_end, mark_whole: scan.mark_whole })
 }
 
 fn too_long(name: &str, offset: u64) -> StepError {
@@ -321,7 +326,7 @@ fn never_begun(disk: &dyn Disk, first: Height) -> Result<bool, StepError> {
 /// Makes what was found durable, cuts off a torn tail and sets the mark: a process that was killed may have left blocks
 /// that no sync has reached.
 fn repair(disk: &dyn Disk, walked: Walked) -> Result<Live, StepError> {
-    let Walked { mut live, end, size, mark_whole } = walked;
+    let Walked { mut live, end, size, durable_end, mark_whole } = walked;
     let name = segment_path(live.first);
     let file = disk.open(&name, Mode::Write).map_err(attempt("opening a segment for writing"))?;
     if size > end {
@@ -336,6 +341,7 @@ fn repair(disk: &dyn Disk, walked: Walked) -> Result<Live, StepError> {
     if !mark_whole {
         tracing::warn!(file = name, "the mark of durable blocks was torn and is written again");
     }
+    write_again(file.as_ref(), durable_end, end).map_err(attempt("writing the last blocks again"))?;
     file.sync().map_err(attempt("syncing a segment"))?;
     write_mark(file.as_ref(), live.salt, end).map_err(attempt("marking a segment"))?;
     file.sync().map_err(attempt("syncing a segment"))?;
@@ -343,8 +349,21 @@ fn repair(disk: &dyn Disk, walked: Walked) -> Result<Live, StepError> {
     Ok(live)
 }
 
+/// Writes what the mark does not cover once more: when a sync failed, the operating system may show bytes that it will
+/// never write, and a sync alone would not change that.
+fn write_again(file: &dyn DiskFile, mut from: u64, end: u64) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    while from < end {
+        bytes.resize(usize::try_from(end - from).unwrap_or(REWRITE_SIZE).min(REWRITE_SIZE), 0);
+        file.read_at(from, &mut bytes)?;
+        file.write_at(from, &bytes)?;
+        from += bytes.len() as u64;
+    }
+    Ok(())
+}
+
 /// Notes that a segment is durable up to `end`.
-pub(crate) fn write_mark(file: &dyn crate::disk::DiskFile, salt: u64, end: u64) -> io::Result<()> {
+pub(crate) fn write_mark(file: &dyn DiskFile, salt: u64, end: u64) -> io::Result<()> {
     file.write_at(record::MARK_OFFSET as u64, &record::encode_mark(salt, end))
 }
 

@@ -273,7 +273,7 @@ pub(crate) fn encode(header: &RecordHeader, block: &StoredBlock, out: &mut Vec<u
 
 /// Entries of an index part whose checksum was verified.
 pub(crate) fn entries(bytes: &[u8]) -> impl ExactSizeIterator<Item = IndexEntry> + '_ {
-    bytes.as_chunks::<ENTRY_SIZE>().0.iter().map(|entry| decode_entry(entry))
+    bytes.as_chunks::<ENTRY_SIZE>().0.iter().map(decode_entry)
 }
 
 /// One index entry.
@@ -305,7 +305,7 @@ pub(crate) fn decode(header: &RecordHeader, record: &Bytes) -> StoredBlock {
     let slice = |part: Part| {
         let span = header.span(part);
         let range = span.offset as usize..(span.offset + span.size) as usize;
-        if range.end <= record.len() { Bytes::from(record.slice(range)) } else { Bytes::new() }
+        if range.end <= record.len() { record.slice(range) } else { Bytes::new() }
     };
     let section = |section| slice(Part::Section(section));
     StoredBlock {

@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// How much is read at once.
 const WINDOW_SIZE: u64 = 1 << 20;
 
+/// How often a mark that does not fit is read again.
+const MARK_READS_MAX: usize = 2;
+
 /// Reads a file forward in large pieces.
 struct Window {
     file: Arc<dyn DiskFile>,
@@ -91,17 +94,28 @@ impl From<io::Error> for ScanError {
 impl Scan {
     /// Reads the segment's header.
     pub(crate) fn begin(file: Arc<dyn DiskFile>, name: String) -> Result<Self, ScanError> {
-        let size = file.size_bytes()?;
-        let mut window = Window { file, size, start: 0, bytes: Vec::new() };
-        let head = window.get(0, SEGMENT_HEADER_SIZE as u64)?;
-        match SegmentHeader::decode(head) {
-            Ok(header) => {
-                let mark = record::decode_mark(header.salt, head);
-                let durable_end = mark.unwrap_or(SEGMENT_HEADER_SIZE as u64);
-                Ok(Self { window, name, header, durable_end, mark_whole: mark.is_some() })
-            }
-            Err(problem) => Err(ScanError::Header(header_damage(name, problem))),
+        let mut head = [0; SEGMENT_HEADER_SIZE];
+        if file.size_bytes()? < SEGMENT_HEADER_SIZE as u64 {
+            return Err(ScanError::Header(header_damage(name, HeaderProblem::Damaged)));
         }
+        file.read_at(0, &mut head)?;
+        let header = match SegmentHeader::decode(&head) {
+            Ok(header) => header,
+            Err(problem) => return Err(ScanError::Header(header_damage(name, problem))),
+        };
+        let mut mark = record::decode_mark(header.salt, &head);
+        for _ in 0..MARK_READS_MAX {
+            if mark.is_none() {
+                // A node beside this process may be writing it at this moment.
+                file.read_at(0, &mut head)?;
+                mark = record::decode_mark(header.salt, &head);
+            }
+        }
+        // After the mark, so that a file which grows meanwhile is never shorter than it says.
+        let size = file.size_bytes()?;
+        let window = Window { file, size, start: 0, bytes: Vec::new() };
+        let durable_end = mark.unwrap_or(SEGMENT_HEADER_SIZE as u64);
+        Ok(Self { window, name, header, durable_end, mark_whole: mark.is_some() })
     }
 
     /// A walk through a segment whose header is damaged: its records still say what stood there.
@@ -148,6 +162,11 @@ impl Scan {
     /// Offset of the next whole record header of this segment at or after `from`.
     pub(crate) fn find_header(&mut self, from: u64) -> io::Result<Option<u64>> {
         find_header(&mut self.window, from, Some(self.header.salt))
+    }
+
+    /// The record header at `offset`, where [`Scan::find_header`] found one.
+    pub(crate) fn header_at(&mut self, offset: u64) -> io::Result<Option<RecordHeader>> {
+        Ok(RecordHeader::decode(self.window.get(offset, HEADER_SIZE as u64)?).ok())
     }
 
     /// A damage of this file.

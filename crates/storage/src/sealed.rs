@@ -3,6 +3,7 @@
 
 use crate::damage::Damage;
 use crate::disk::DiskFile;
+use crate::live::index_path;
 use crate::record::{CRC_SIZE, Fields, VERSION, checked};
 use bletchley_primitives::{BlockHash, Height, TimestampMs};
 use std::io;
@@ -117,27 +118,27 @@ pub(crate) enum Table {
 /// The bytes of an index file. The tables are sorted here.
 pub(crate) fn encode(summary: &Summary, offsets: &[u32], hashes: &mut [Key], keys: &mut [Key]) -> Vec<u8> {
     let mut out = Vec::with_capacity(usize::try_from(summary.file_size()).unwrap_or_default());
-    put_page(&mut out, summary.encode().into_iter());
+    put_page(&mut out, &[summary.encode()]);
     for page in offsets.chunks(OFFSETS_PER_PAGE) {
-        put_page(&mut out, page.iter().flat_map(|offset| offset.to_be_bytes()));
+        put_page(&mut out, &page.iter().map(|offset| offset.to_be_bytes()).collect::<Vec<_>>());
     }
     for table in [hashes, keys] {
         table.sort_unstable();
         for page in table.chunks(KEYS_PER_PAGE) {
-            put_page(&mut out, page.iter().flat_map(key_bytes));
+            put_page(&mut out, &page.iter().map(encode_key).collect::<Vec<_>>());
         }
     }
     out
 }
 
-fn key_bytes(key: &Key) -> impl Iterator<Item = u8> {
-    let value = u128::from(key.prefix) << 64 | u128::from(key.ordinal) << 32 | u128::from(key.position);
-    value.to_be_bytes().into_iter()
+fn encode_key(key: &Key) -> [u8; KEY_SIZE] {
+    ((u128::from(key.prefix) << 64) | (u128::from(key.ordinal) << 32) | u128::from(key.position))
+        .to_be_bytes()
 }
 
-fn put_page(out: &mut Vec<u8>, bytes: impl Iterator<Item = u8>) {
+fn put_page(out: &mut Vec<u8>, entries: &[impl AsRef<[u8]>]) {
     let start = out.len();
-    out.extend(bytes);
+    entries.iter().for_each(|entry| out.extend_from_slice(entry.as_ref()));
     out.resize(start + PAGE_SIZE - CRC_SIZE, 0);
     let crc = crc32c::crc32c(out.get(start..).unwrap_or_default());
     out.extend_from_slice(&crc.to_be_bytes());
@@ -167,10 +168,26 @@ pub(crate) fn read_summary(file: &dyn DiskFile, segment_size: u64) -> io::Result
     Ok(summary.filter(|s| s.blocks > 0 && s.segment_size == segment_size && s.file_size() == size))
 }
 
+/// Offsets of the pages whose checksum does not fit; a page that is cut off is one of them.
+pub(crate) fn damaged_pages(file: &dyn DiskFile) -> io::Result<Vec<u64>> {
+    let size = file.size_bytes()?;
+    let mut damaged = Vec::new();
+    for offset in (0..size).step_by(PAGE_SIZE) {
+        let mut page = [0; PAGE_SIZE];
+        let whole = size - offset >= PAGE_SIZE as u64;
+        if whole {
+            file.read_at(offset, &mut page)?;
+        }
+        if !whole || checked(&page).is_none() {
+            damaged.push(offset);
+        }
+    }
+    Ok(damaged)
+}
+
 /// An open index file.
 pub(crate) struct Index<'a> {
     pub(crate) file: &'a dyn DiskFile,
-    pub(crate) name: &'a str,
     pub(crate) summary: &'a Summary,
 }
 
@@ -183,7 +200,7 @@ impl Index<'_> {
         self.file.read_at(offset, &mut page)?;
         if checked(&page).is_none() {
             return Err(PageError::Damaged(Damage {
-                file: self.name.to_owned(),
+                file: index_path(self.summary.first),
                 offset,
                 height: None,
                 part: "segment index",
@@ -210,27 +227,34 @@ impl Index<'_> {
             Table::Keys => self.summary.keys,
         };
         let mut found = Vec::new();
-        let Some(mut number) = self.first_page(start, pages, total, prefix)? else { return Ok(found) };
-        while number < pages {
-            let page = self.page(start + number)?;
+        let Some((mut number, mut page)) = self.first_page(start, pages, total, prefix)? else {
+            return Ok(found);
+        };
+        loop {
             let keys = keys_of(&page, total, number);
-            let last = keys.last().map(decode_key);
             let at = keys.partition_point(|key| decode_key(key).prefix < prefix);
-            let equal = keys.iter().skip(at).map(decode_key).take_while(|key| key.prefix == prefix);
-            found.extend(equal);
-            if last.is_none_or(|last| last.prefix != prefix) {
-                break;
-            }
+            found.extend(keys.iter().skip(at).map(decode_key).take_while(|key| key.prefix == prefix));
             number += 1;
+            // Equal keys may go on in the next page.
+            if number >= pages || keys.last().map(decode_key).is_none_or(|last| last.prefix != prefix) {
+                return Ok(found);
+            }
+            page = self.page(start + number)?;
         }
-        Ok(found)
     }
 
     /// The first page whose last key is not below `prefix`.
-    fn first_page(&self, start: u64, pages: u64, total: u32, prefix: u64) -> Result<Option<u64>, PageError> {
+    fn first_page(
+        &self,
+        start: u64,
+        pages: u64,
+        total: u32,
+        prefix: u64,
+    ) -> Result<Option<(u64, Page)>, PageError> {
         let (mut low, mut high) = (0, pages);
         let mut guesses = 0;
-        let mut guess = (u128::from(prefix) * u128::from(total) / KEYS_PER_PAGE as u128 >> 64) as u64;
+        let mut guess = ((u128::from(prefix) * u128::from(total) / KEYS_PER_PAGE as u128) >> 64) as u64;
+        let mut best = None;
         while low < high {
             let middle =
                 if guesses < GUESSES_MAX { guess.clamp(low, high - 1) } else { low + (high - low) / 2 };
@@ -242,14 +266,16 @@ impl Index<'_> {
             if last < prefix {
                 low = middle + 1;
                 guess = low;
-            } else if first < prefix {
-                return Ok(Some(middle));
             } else {
+                best = Some((middle, page));
+                if first < prefix {
+                    break;
+                }
                 high = middle;
                 guess = middle.saturating_sub(1);
             }
         }
-        Ok((low < pages).then_some(low))
+        Ok(best)
     }
 }
 
@@ -319,7 +345,7 @@ mod tests {
         let offsets: Vec<u32> = (0..2500).collect();
         let (file, summary) = index_of(&keys, &offsets);
         assert_eq!(read_summary(&file, 77).ok().flatten(), Some(summary));
-        let index = Index { file: &file, name: "x", summary: &summary };
+        let index = Index { file: &file, summary: &summary };
         for prefix in asked {
             let Ok(found) = index.find(Table::Keys, *prefix) else { panic!("page error") };
             let mut expected: Vec<Key> = keys.iter().filter(|k| k.prefix == *prefix).copied().collect();
@@ -359,7 +385,7 @@ mod tests {
         let (mut file, summary) = index_of(&keys, &[0]);
         let at = PAGE_SIZE * 4 + 9;
         file.0[at] ^= 4;
-        let index = Index { file: &file, name: "segments/0.idx", summary: &summary };
+        let index = Index { file: &file, summary: &summary };
         let Err(PageError::Damaged(damage)) = index.find(Table::Keys, 300) else { panic!("not found out") };
         assert_eq!(damage.offset, PAGE_SIZE as u64 * 4);
         assert!(index.find(Table::Keys, 3).is_ok());

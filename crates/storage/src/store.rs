@@ -1,6 +1,7 @@
 //! The segment log: one write and one sync per block. Layout and argument: crates/storage/DESIGN.md.
 
 use crate::disk::{Disk, DiskFile, FolderDisk, FolderLock, Mode};
+use crate::inspect::{Inspect, inspect_on};
 use crate::live::{Live, LiveIndex, Place, SEGMENTS, Segment, index_path, segment_path};
 use crate::memory::check_next;
 use crate::open::{
@@ -69,24 +70,34 @@ struct Growing {
     end: u64,
 }
 
-/// Files open for reading, by path.
+/// Files open for reading: segments and their indexes, by the height of the first block.
 #[derive(Debug)]
 struct Readers {
     disk: Arc<dyn Disk>,
-    open: Mutex<FxHashMap<String, Arc<dyn DiskFile>>>,
+    open: Mutex<FxHashMap<(Height, Kind), Arc<dyn DiskFile>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Segment,
+    Index,
 }
 
 impl Readers {
-    fn get(&self, path: String) -> io::Result<Arc<dyn DiskFile>> {
+    fn get(&self, first: Height, kind: Kind) -> io::Result<Arc<dyn DiskFile>> {
         let mut open = self.open.lock();
-        if let Some(file) = open.get(&path) {
+        if let Some(file) = open.get(&(first, kind)) {
             return Ok(file.clone());
         }
+        let path = match kind {
+            Kind::Segment => segment_path(first),
+            Kind::Index => index_path(first),
+        };
         let file = self.disk.open(&path, Mode::Read)?;
         if open.len() >= OPEN_FILES_MAX {
             open.clear();
         }
-        open.insert(path, file.clone());
+        open.insert((first, kind), file.clone());
         Ok(file)
     }
 
@@ -163,6 +174,14 @@ impl SegmentStore {
         &self.report
     }
 
+    /// Reads every record from the disk again, verifies every checksum and names each damage.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the segments cannot be listed.
+    pub fn inspect(&self) -> Result<Inspect, OpenError> {
+        inspect_on(self.disk.clone())
+    }
+
     /// Where the record of a block stands.
     fn place(&self, height: Height) -> Result<Option<Place>, ReadError> {
         if self.head.read().is_none_or(|head| height > head.height) {
@@ -186,11 +205,10 @@ impl SegmentStore {
                 else {
                     return Ok(None);
                 };
-                let name = index_path(summary.first);
-                let file = self.readers.get(name.clone())?;
-                let index = Index { file: file.as_ref(), name: &name, summary };
+                let file = self.readers.get(summary.first, Kind::Index)?;
+                let index = Index { file: file.as_ref(), summary };
                 let offset = index.offset(ordinal).map_err(ReadErrorOf::from)?;
-                (self.readers.get(segment_path(summary.first))?, u64::from(offset))
+                (self.readers.get(summary.first, Kind::Segment)?, u64::from(offset))
             }
         };
         Ok(Some(Place { file, first: segment.first(), salt: segment.salt(), offset, height }))
@@ -244,9 +262,8 @@ impl SegmentStore {
                     }
                 }
                 Segment::Sealed(summary) => {
-                    let name = index_path(summary.first);
-                    let file = self.readers.get(name.clone())?;
-                    let index = Index { file: file.as_ref(), name: &name, summary };
+                    let file = self.readers.get(summary.first, Kind::Index)?;
+                    let index = Index { file: file.as_ref(), summary };
                     index.find(table, prefix).map_err(ReadErrorOf::from)?
                 }
             };

@@ -1,6 +1,7 @@
 //! Small tables in one redb file, over the same [`Disk`] as the segments, so that crash tests reach it too.
 
 use crate::disk::{Disk, DiskFile, Mode};
+use crate::open::UNFINISHED;
 use bletchley_ledger::TableError;
 use bletchley_primitives::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -105,10 +106,17 @@ impl Tables {
     /// Opens or creates the tables of a data folder.
     pub(crate) fn open(disk: &Arc<dyn Disk>) -> Result<Self, String> {
         let there = disk.list("").map_err(text)?.iter().any(|name| name == TABLES_FILE);
-        let mode = if there { Mode::Write } else { Mode::Create };
-        let file = disk.open(TABLES_FILE, mode).map_err(text)?;
+        if !there {
+            // Made under another name, so that a crash leaves no half of it.
+            let unfinished = format!("{TABLES_FILE}{UNFINISHED}");
+            let file = disk.open(&unfinished, Mode::Create).map_err(text)?;
+            drop(builder().create_with_backend(FileBackend(file.clone())).map_err(text)?);
+            file.sync().map_err(text)?;
+            disk.rename(&unfinished, TABLES_FILE).map_err(text)?;
+            disk.sync_folder("").map_err(text)?;
+        }
+        let file = disk.open(TABLES_FILE, Mode::Write).map_err(text)?;
         let database = builder().create_with_backend(FileBackend(file)).map_err(text)?;
-        disk.sync_folder("").map_err(text)?;
         Ok(Self { state: State::Open(database) })
     }
 
@@ -211,6 +219,8 @@ impl Tables {
 fn builder() -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_SIZE_BYTES);
+    // The tables are small. Without it redb trusts the file, and may panic on a damaged one.
+    builder.set_check_integrity_on_open(true);
     builder
 }
 

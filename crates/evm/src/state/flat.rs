@@ -71,6 +71,11 @@ impl Codes {
         id
     }
 
+    /// The hash of code that accounts name and that was never added.
+    pub(super) fn missing(&self) -> Option<B256> {
+        self.table.iter().skip(1).find(|(_, code)| code.is_empty()).map(|(hash, _)| *hash)
+    }
+
     /// Forgets code that a rewound block brought; its place stays empty, so that no index ever names other code.
     fn remove(&mut self, hash: &B256) {
         if let Some(id) = self.by_hash.remove(hash)

@@ -8,6 +8,7 @@ use super::{
     history::{History, WINDOW_BLOCKS},
     tries::Tries,
 };
+use alloy_primitives::map::U256Map;
 use bletchley_ledger::{DiffReader, ReadError, Section, Store};
 use bletchley_primitives::{Address, B256, Bytes, Height, U256, keccak256};
 use parking_lot::{Mutex, RwLock};
@@ -16,6 +17,9 @@ use revm::state::Bytecode;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+
+/// Longest code that a genesis document may give an account. A diff carries no more in one value.
+const CODE_SIZE_BYTES_MAX: usize = 1 << 20;
 
 /// How much history a state keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +51,10 @@ pub enum OpenError {
         problem: &'static str,
     },
     /// The genesis document gives an account impossible code.
-    #[error("account {0} of the genesis document: its code starts like an EIP-7702 delegation but is none")]
+    #[error(
+        "account {0} of the genesis document: its code is longer than {CODE_SIZE_BYTES_MAX} bytes, or starts like an \
+         EIP-7702 delegation but is none"
+    )]
     AllocCode(Address),
 }
 
@@ -114,11 +121,13 @@ fn load(
     {
         next = snapshot.height().0 + 1;
         let mut problem = None;
+        let mut loader = Loader::new(flat);
         snapshot.for_each(&mut |key, value| {
             if problem.is_none() {
-                problem = load_entry(flat, key, value).err();
+                problem = loader.entry(key, value).err();
             }
         })?;
+        loader.close();
         if let Some(problem) = problem {
             return Err(OpenError::Damaged { place: "the snapshot".to_owned(), problem });
         }
@@ -134,29 +143,57 @@ fn load(
             history.push(height, record);
         }
     }
+    if let Some(hash) = flat.codes.missing() {
+        let place = format!("the code with hash {hash}");
+        return Err(OpenError::Damaged { place, problem: "an account has it, but it is missing" });
+    }
     Ok(())
 }
 
 const UNKNOWN: &str = "an entry is no account, slot or code";
 const NO_CODE: &str = "a code's bytes do not have its hash";
 
-fn load_entry(flat: &mut Flat, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
-    match EntryKey::decode(key).ok_or(UNKNOWN)? {
-        EntryKey::Account(address) => {
-            let account = Account::decode(value).ok_or(UNKNOWN)?;
-            // Code comes last in a snapshot; until then its place is held by its hash.
-            let account = flat.compact(&account);
-            flat.accounts.insert(address, account);
+/// Fills the maps out of a snapshot.
+struct Loader<'a> {
+    flat: &'a mut Flat,
+    /// Entries come in order of keys, so the slots of one contract come together.
+    contract: (Address, U256Map<U256>),
+}
+
+impl<'a> Loader<'a> {
+    fn new(flat: &'a mut Flat) -> Self {
+        Self { flat, contract: (Address::ZERO, U256Map::default()) }
+    }
+
+    fn entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
+        match EntryKey::decode(key).ok_or(UNKNOWN)? {
+            EntryKey::Account(address) => {
+                let account = Account::decode(value).ok_or(UNKNOWN)?;
+                // Code comes last in a snapshot; until then its place is held by its hash.
+                let account = self.flat.compact(&account);
+                self.flat.accounts.insert(address, account);
+            }
+            EntryKey::Slot(address, slot) => {
+                let value = decode_slot_value(value).ok_or(UNKNOWN)?;
+                if self.contract.0 != address {
+                    self.close();
+                    self.contract.0 = address;
+                }
+                self.contract.1.insert(slot, value);
+            }
+            EntryKey::Code(hash) => {
+                self.flat.codes.add(hash, decode_code(hash, value)?);
+            }
         }
-        EntryKey::Slot(address, slot) => {
-            let value = decode_slot_value(value).ok_or(UNKNOWN)?;
-            flat.storage.entry(address).or_default().insert(slot, value);
-        }
-        EntryKey::Code(hash) => {
-            flat.codes.add(hash, decode_code(hash, value)?);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        let slots = std::mem::take(&mut self.contract.1);
+        if !slots.is_empty() {
+            self.flat.storage.insert(self.contract.0, slots);
         }
     }
-    Ok(())
 }
 
 fn decode_code(hash: B256, bytes: &[u8]) -> Result<Bytecode, &'static str> {
@@ -203,8 +240,9 @@ fn alloc_changes(
     for (address, given) in sorted {
         let code_hash = if given.code.is_empty() { KECCAK_EMPTY } else { keccak256(&given.code) };
         if code_hash != KECCAK_EMPTY {
-            let code = Bytecode::new_raw_checked(given.code).map_err(|_| OpenError::AllocCode(address))?;
-            codes.insert(code_hash, code);
+            let code = Some(given.code).filter(|code| code.len() <= CODE_SIZE_BYTES_MAX);
+            let code = code.and_then(|code| Bytecode::new_raw_checked(code).ok());
+            codes.insert(code_hash, code.ok_or(OpenError::AllocCode(address))?);
         }
         let account = Account { nonce: given.nonce, balance: given.balance, code_hash };
         if !account.is_empty() {

@@ -4,8 +4,8 @@ use super::{HistoryError, State, StateError};
 use bletchley_primitives::{Address, B256, Bytes, Height, U256};
 use revm::primitives::KECCAK_EMPTY;
 
-/// Most changed values that the tries are taken back over for one proof; about two seconds of work.
-pub const PROOF_CHANGES_MAX: usize = 1_000_000;
+/// Most changed values that the tries are taken back over for one proof: about two seconds of work at a million accounts.
+pub const PROOF_CHANGES_MAX: usize = 500_000;
 
 /// Why no proof was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

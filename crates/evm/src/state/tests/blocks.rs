@@ -147,6 +147,10 @@ fn damaged_state_changes_are_refused_with_their_place() {
     writer.put(b"\x04unknown", b"");
     assert!(refused(writer.finish()).unwrap().contains("no account, slot or code"));
     let mut writer = bletchley_ledger::DiffWriter::default();
+    let account = Account { nonce: 1, balance: U256::ZERO, code_hash: B256::repeat_byte(9) };
+    writer.put(&[&[1], zoo::ELDER.as_slice()].concat(), &account.encode());
+    assert!(refused(writer.finish()).unwrap().contains("missing"));
+    let mut writer = bletchley_ledger::DiffWriter::default();
     writer.put(&[&[3], B256::ZERO.as_slice()].concat(), b"not its code");
     assert!(refused(writer.finish()).unwrap().contains("do not have its hash"));
 }

@@ -7,13 +7,14 @@ use bletchley_ledger::{
 use bletchley_primitives::{B256, BlockHash, Bytes, Height, TimestampMs};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
 #[derive(Default)]
 pub(super) struct DiffStore {
     diffs: Mutex<Vec<Bytes>>,
-    snapshot: Mutex<Option<(Height, Entries)>>,
+    snapshot: Mutex<Option<(Height, Arc<Entries>)>>,
 }
 
 impl DiffStore {
@@ -26,7 +27,7 @@ impl DiffStore {
     }
 }
 
-struct Snapshot(Height, Entries);
+struct Snapshot(Height, Arc<Entries>);
 
 impl SnapshotReader for Snapshot {
     fn height(&self) -> Height {
@@ -88,7 +89,7 @@ impl Store for DiffStore {
     fn snapshot(&self) -> Result<Option<Box<dyn SnapshotReader>>, ReadError> {
         let snapshot = self.snapshot.lock();
         Ok(snapshot.as_ref().map(|(height, entries)| -> Box<dyn SnapshotReader> {
-            Box::new(Snapshot(*height, entries.clone()))
+            Box::new(Snapshot(*height, Arc::clone(entries)))
         }))
     }
 
@@ -103,7 +104,7 @@ impl Store for DiffStore {
                 };
             }
         }
-        *self.snapshot.lock() = Some((height, entries));
+        *self.snapshot.lock() = Some((height, Arc::new(entries)));
         Ok(())
     }
 

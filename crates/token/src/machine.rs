@@ -107,6 +107,9 @@ pub struct Committed {
     pub entries: Vec<EntryRevision>,
 }
 
+/// Refusals of one batch that are looked into on disk, so that refusing stays cheap.
+const EXPLAINED_MAX: usize = 8;
+
 type Listener = Box<dyn Fn(&Committed) + Send + Sync>;
 
 struct PreparedBlock {
@@ -217,30 +220,29 @@ impl TokenMachine {
             return batch.iter().map(|_| Err(SubmitError::Batch(batch.len()))).collect();
         }
         let checked = Checked::decode_all(self.genesis.ledger, batch, |_| None);
-        let state = self.state.read();
-        let mut pool = self.pool.lock();
-        let admitted: Vec<Result<TxId, SubmitError>> =
-            checked.into_iter().map(|tx| pool.admit(&state, &*self.store, Arc::new(tx?))).collect();
-        drop(pool);
-        if admitted.iter().any(Result::is_ok) {
-            self.waking.read().iter().for_each(|listener| listener());
+        let mut results: Vec<Result<TxId, SubmitError>> = {
+            let state = self.state.read();
+            let mut pool = self.pool.lock();
+            checked.into_iter().map(|tx| pool.admit(&state, &*self.store, Arc::new(tx?))).collect()
+        };
+        let refused = results.iter_mut().filter_map(|result| result.as_mut().err());
+        for error in refused.filter(|error| matches!(error, SubmitError::Rule { .. })).take(EXPLAINED_MAX) {
+            if let Some(better) = self.explain(error) {
+                *error = better;
+            }
         }
-        admitted.into_iter().map(|result| result.map_err(|error| self.explain(&state, error))).collect()
+        results
     }
 
     /// Says more about a refusal than the rules can see: what spent the output, or that the transaction is final.
-    fn explain(&self, state: &State, error: SubmitError) -> SubmitError {
-        let SubmitError::Rule { id, source } = &error else { return error };
-        if matches!(self.store.locate(id.0), Ok(Some(location)) if location.height <= state.head.height) {
-            return SubmitError::Final(*id);
+    fn explain(&self, error: &SubmitError) -> Option<SubmitError> {
+        let SubmitError::Rule { id, source } = error else { return None };
+        if matches!(self.store.locate(id.0), Ok(Some(location)) if location.height <= self.head().height) {
+            return Some(SubmitError::Final(*id));
         }
-        let RuleError::NotUnspent(output) = source else { return error };
-        match self.spender_of(state, output) {
-            Ok(Some(by)) => {
-                SubmitError::Rule { id: *id, source: RuleError::DoubleSpend { output: *output, by } }
-            }
-            _ => error,
-        }
+        let RuleError::NotUnspent(output) = source else { return None };
+        let by = self.spender_of(output).ok().flatten()?;
+        Some(SubmitError::Rule { id: *id, source: RuleError::DoubleSpend { output: *output, by } })
     }
 
     /// Index in the output tree of an output on the ledger, spent or not.
@@ -251,9 +253,10 @@ impl TokenMachine {
         Ok(first.get(position as usize).and_then(|first| first.checked_add(u64::from(output.position))))
     }
 
-    fn spender_of(&self, state: &State, output: &OutputRef) -> Result<Option<TxId>, ReadError> {
+    /// The final transaction that spent an output.
+    pub(crate) fn spender_of(&self, output: &OutputRef) -> Result<Option<TxId>, ReadError> {
         let Some(index) = self.index_of(output)? else { return Ok(None) };
-        let packed = usize::try_from(index).ok().and_then(|at| state.spenders.get(at)).copied();
+        let packed = usize::try_from(index).ok().and_then(|at| self.state.read().spenders.get(at).copied());
         match packed.and_then(unpack) {
             Some(location) => Ok(self.transaction_at(location)?.map(|(id, _)| id)),
             None => Ok(None),

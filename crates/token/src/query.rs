@@ -81,6 +81,14 @@ pub enum TxStatus {
     },
 }
 
+impl TxStatus {
+    /// Whether it waits for a block.
+    #[must_use]
+    pub const fn is_waiting(&self) -> bool {
+        matches!(self, Self::Waiting { .. })
+    }
+}
+
 /// Transactions of blocks that one query reads more than once.
 #[derive(Default)]
 pub(crate) struct Bodies(FxHashMap<Height, Vec<Bytes>>);

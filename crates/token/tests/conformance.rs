@@ -4,7 +4,8 @@
 mod support;
 
 use bletchley_ledger::{
-    CommitError, DiffReader, DiffWriter, ExecuteError, Executed, Extension, Intervention, Machine, ProposeContext, Store,
+    CommitError, DiffReader, DiffWriter, ExecuteError, Executed, Extension, Intervention, Machine,
+    ProposeContext, Store,
 };
 use bletchley_primitives::{BlockHash, Bytes, Height, TimestampMs};
 use bletchley_token::{

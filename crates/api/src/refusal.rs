@@ -55,7 +55,11 @@ pub(crate) fn proof(error: &ProofLookupError) -> RpcError {
 pub(crate) fn call(error: &CallError) -> RpcError {
     match error {
         CallError::Lookup(error) => lookup(error),
-        CallError::Reverted(output) => RpcError::reverted(revert_reason(output).as_deref(), output),
+        CallError::Reverted(output) => {
+            // Data that is merely readable is data, not a reason.
+            let reason = revert_reason(output).filter(|reason| reason.as_bytes() != output.as_ref());
+            RpcError::reverted(reason.as_deref(), output)
+        }
         CallError::Override(_) | CallError::TwoPrices => RpcError::invalid_params(error.to_string()),
         CallError::State(problem) => RpcError::internal(problem.clone()),
         CallError::Invalid(_) | CallError::Halted(_) | CallError::Allowance(_) => {

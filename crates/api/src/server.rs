@@ -7,7 +7,7 @@ use crate::error::RpcError;
 use crate::limits::{BODY_TIMEOUT_MS, CONNECTIONS_MAX, REQUEST_SIZE_BYTES_MAX, SHUTDOWN_GRACE_MS};
 use crate::websocket;
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::State;
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -118,6 +118,11 @@ fn router(shared: Shared, mounts: Vec<Router>) -> Router {
 }
 
 async fn post(State(shared): State<Shared>, body: Body) -> Response {
+    if body.size_hint().lower() > REQUEST_SIZE_BYTES_MAX as u64 {
+        let problem =
+            format!("content length too large: at most {REQUEST_SIZE_BYTES_MAX} bytes; send it in parts");
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, problem);
+    }
     let bytes = axum::body::to_bytes(body, REQUEST_SIZE_BYTES_MAX);
     match tokio::time::timeout(Duration::from_millis(BODY_TIMEOUT_MS), bytes).await {
         Ok(Ok(bytes)) => match answer(&shared.context, bytes, None).await {

@@ -171,15 +171,16 @@ impl Conversation {
     }
 
     async fn finish(&mut self, turn: u64, answer: Option<Vec<u8>>) -> Result<(), Ending> {
-        if let Some(answer) = answer {
-            self.outbox.reply(answer).await?;
-        }
-        self.session.announce(turn);
+        // Listen first: whoever has the answer may cause an event at once.
         match (self.session.wants_transactions(), &self.transactions) {
             (true, None) => self.transactions = Some(self.shared.context.feed().transactions()),
             (false, Some(_)) => self.transactions = None,
             _ => {}
         }
+        if let Some(answer) = answer {
+            self.outbox.reply(answer).await?;
+        }
+        self.session.announce(turn);
         Ok(())
     }
 

@@ -197,7 +197,7 @@ fn bombs_are_refused_by_size_not_by_effort() {
     assert_eq!(code_of(&PLAIN.raw(body.as_bytes()).unwrap()), -32602);
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"eth_getLogs","params":{nested}}}"#);
     assert_eq!(code_of(&PLAIN.raw(body.as_bytes()).unwrap()), -32602);
-    assert_eq!(code_of(&PLAIN.raw(nested.as_bytes()).unwrap()), -32600);
+    assert_eq!(code_of(&PLAIN.raw(nested.as_bytes()).unwrap()[0]), -32600);
 
     let digits = "9".repeat(100_000);
     let body =

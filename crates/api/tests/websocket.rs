@@ -164,6 +164,7 @@ async fn a_slow_subscriber_is_cut_off_with_a_reason() {
     let server = start(&world).await;
     let mut client = Client::connect(&server).await;
     client.call("eth_subscribe", json!(["newPendingTransactions", true])).await;
+    assert!(world.feed.transactions_watched());
     // One large transaction, told again and again to a client that does not read.
     let raw = world.signed(0, 5, TxKind::Call(world.address(1)), vec![7u8; 4_000].into());
     let hash = world.ledger.submit(raw).unwrap();

@@ -10,9 +10,12 @@
 )]
 
 mod check;
+mod component;
 mod ledger;
 mod poll;
 mod quorum;
 mod registry;
+#[path = "../support/mod.rs"]
+mod support;
 mod vectors;
 mod world;

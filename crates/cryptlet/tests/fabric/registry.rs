@@ -57,7 +57,8 @@ fn a_release_is_what_its_publisher_signed() {
 #[test]
 fn digests_and_names_fit_the_manifest() {
     let world = World::new();
-    let changes: [(&str, fn(&mut Release)); 4] = [
+    type Change = fn(&mut Release);
+    let changes: [(&str, Change); 4] = [
         ("name", |r| r.name = "fx-rate".into()),
         ("manifest digest", |r| r.manifest_digest = B256::ZERO),
         ("package id", |r| r.package = B256::ZERO),

@@ -12,11 +12,14 @@ use rayon::prelude::*;
 /// Keys that one thread hashes at a time when tries are built.
 const KEYS_SHARED: usize = 8192;
 
+/// Slots by hashed key, with the values they had.
+type OldSlots = Vec<(Key, Option<U256>)>;
+
 /// What takes a block out of the tries again: the values it replaced.
 #[derive(Default)]
 pub(super) struct Undo {
     accounts: Vec<(Key, Option<TrieAccount>)>,
-    contracts: Vec<(Address, Vec<(Key, Option<U256>)>)>,
+    contracts: Vec<(Address, OldSlots)>,
 }
 
 /// Proof nodes of an account and of some of its slots.
@@ -127,7 +130,7 @@ impl Tries {
         undo
     }
 
-    fn apply_slots(&mut self, contract: &ContractChange) -> (B256, Vec<(Key, Option<U256>)>) {
+    fn apply_slots(&mut self, contract: &ContractChange) -> (B256, OldSlots) {
         let keys =
             Hasher::default().digests(contract.slots.iter().map(|change| change.slot.to_be_bytes::<32>()));
         let mut slots: Vec<(Key, U256)> =

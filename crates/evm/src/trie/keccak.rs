@@ -406,7 +406,7 @@ mod tests {
 
     #[test]
     fn every_length_and_every_number_of_messages_has_the_ordinary_digest() {
-        let message: Vec<u8> = (0..700u32).map(|n| (n * n >> 3) as u8).collect();
+        let message: Vec<u8> = (0..700u32).map(|n| ((n * n) >> 3) as u8).collect();
         for length in 0..600 {
             for count in [1, 2, 3, 8, 11] {
                 let messages = || (0..count).map(|start| &message[start..start + length]);

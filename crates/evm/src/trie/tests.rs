@@ -106,8 +106,7 @@ proptest! {
         let mut ours = Vec::new();
         TrieAccount::new(nonce, balance, hashes).put(&mut ours);
         let theirs = alloy_rlp::encode(alloy_trie::TrieAccount {
-            nonce, balance, storage_root: hashes.storage_root, code_hash: hashes.code_hash, ..Default::default()
-        });
+            nonce, balance, storage_root: hashes.storage_root, code_hash: hashes.code_hash });
         prop_assert_eq!(ours, alloy_rlp::encode(Bytes::from(theirs)));
     }
 }

@@ -35,7 +35,7 @@ fn root_of(world: &World) -> B256 {
     root::state_root_unhashed(world.iter().map(|(address, (account, slots))| {
         let storage_root = root::storage_root_unhashed(slots.iter().map(|(k, v)| (B256::from(*k), *v)));
         let (nonce, balance, code_hash) = (account.nonce, account.balance, account.code_hash);
-        (*address, TrieAccount { nonce, balance, storage_root, code_hash, ..Default::default() })
+        (*address, TrieAccount { nonce, balance, storage_root, code_hash })
     }))
 }
 
@@ -67,7 +67,6 @@ fn assert_proves(state: &State, height: Height, world: &World, others: &[Address
                 balance: account.balance,
                 storage_root: proof.storage_root,
                 code_hash: account.code_hash,
-                ..Default::default()
             })
         });
         let account = known.map(|(account, _)| *account).unwrap_or_default();

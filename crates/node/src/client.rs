@@ -1,0 +1,207 @@
+//! A client of a running node, for commands: JSON-RPC, REST, and transactions signed here.
+
+use crate::data::DataDir;
+use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
+use alloy_eips::Encodable2718;
+use alloy_primitives::{Address, Bytes, TxKind, U256, hex};
+use anyhow::{Context, Result, anyhow, bail};
+use bletchley_cryptlet::keys::Signer;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Largest answer that a command reads.
+const ANSWER_SIZE_BYTES_MAX: u64 = 256 << 20;
+/// Longest wait for one answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest wait for a transaction to enter a block; a delegated call may take seconds, an unreachable source longer.
+const RECEIPT_TIMEOUT: Duration = Duration::from_secs(120);
+/// Gas that commands allow one transaction.
+const GAS_LIMIT: u64 = 10_000_000;
+
+/// What a running node says of itself in its data folder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Running {
+    /// Process id.
+    pub pid: u32,
+    /// JSON-RPC over HTTP.
+    pub rpc: String,
+    /// JSON-RPC over WebSocket.
+    pub ws: String,
+    /// REST.
+    pub rest: String,
+    /// Secret that local administration presents.
+    pub admin_token: String,
+}
+
+impl Running {
+    /// Writes it where commands look for it; only the node's user may read it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, data: &DataDir) -> Result<()> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = data.running();
+        let part = path.with_extension("json.part");
+        let _ = std::fs::remove_file(&part);
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
+        let file = file.with_context(|| format!("writing {}", part.display()))?;
+        serde_json::to_writer_pretty(file, self)?;
+        std::fs::rename(&part, &path).with_context(|| format!("writing {}", path.display()))
+    }
+}
+
+/// A connection to one node.
+#[derive(Clone, Debug)]
+pub struct Client {
+    running: Running,
+    agent: ureq::Agent,
+}
+
+impl Client {
+    /// The node that runs on this data folder.
+    ///
+    /// # Errors
+    /// When no node runs on it, with what to do.
+    pub fn of(data: &DataDir) -> Result<Self> {
+        let path = data.running();
+        let text = std::fs::read_to_string(&path).map_err(|_| {
+            anyhow!("no node runs on {}: start one with `bletchley up --data {0}`", data.root().display())
+        })?;
+        let running: Running =
+            serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+        let config =
+            ureq::Agent::config_builder().timeout_global(Some(ANSWER_TIMEOUT)).http_status_as_error(false);
+        let client = Self { running, agent: config.build().into() };
+        client.rpc("eth_chainId", &json!([])).with_context(|| {
+            format!(
+                "the node of {} (pid {}) does not answer at {}; if it has crashed, start it again with `bletchley up --data {0}`",
+                data.root().display(),
+                client.running.pid,
+                client.running.rpc
+            )
+        })?;
+        Ok(client)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub const fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Whether the node's ledgers are for development.
+    ///
+    /// # Errors
+    /// As [`Self::rpc`].
+    pub fn is_dev(&self) -> Result<bool> {
+        let network = self.rest("GET", "/v1/network", None)?;
+        network
+            .get("dev")
+            .and_then(Value::as_bool)
+            .context("the node does not say whether it is for development")
+    }
+
+    /// One JSON-RPC call.
+    ///
+    /// # Errors
+    /// Transport errors, and the node's own refusal in its words.
+    pub fn rpc(&self, method: &str, params: &Value) -> Result<Value> {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let mut response = self.agent.post(&self.running.rpc).send_json(&request)?;
+        let mut answer: Value = response.body_mut().with_config().limit(ANSWER_SIZE_BYTES_MAX).read_json()?;
+        if let Some(error) = answer.get("error") {
+            let message = error.get("message").and_then(Value::as_str).unwrap_or("refused without a reason");
+            bail!("{method}: {message}");
+        }
+        Ok(answer.get_mut("result").map(Value::take).unwrap_or(Value::Null))
+    }
+
+    /// One REST call; `body` makes it a POST (or the method named), none a GET.
+    ///
+    /// # Errors
+    /// Transport errors, and the node's own refusal in its words.
+    pub fn rest(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+        let url = format!("{}{path}", self.running.rest);
+        let bearer = format!("Bearer {}", self.running.admin_token);
+        let mut response = match (method, body) {
+            ("GET", _) => self.agent.get(&url).header("authorization", &bearer).call()?,
+            ("PUT", Some(body)) => self.agent.put(&url).header("authorization", &bearer).send_json(body)?,
+            (_, Some(body)) => self.agent.post(&url).header("authorization", &bearer).send_json(body)?,
+            (_, None) => self.agent.post(&url).header("authorization", &bearer).send_empty()?,
+        };
+        let status = response.status();
+        let text = response.body_mut().with_config().limit(ANSWER_SIZE_BYTES_MAX).read_to_string()?;
+        let value: Value = if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        };
+        if status.is_success() {
+            return Ok(value);
+        }
+        let message =
+            value.pointer("/error/message").or_else(|| value.get("message")).and_then(Value::as_str);
+        bail!("{path}: {} ({status})", message.unwrap_or("refused without a reason"))
+    }
+
+    /// Sends a contract call or creation signed by `signer`, and waits for its receipt.
+    ///
+    /// # Errors
+    /// Refusals, a reverted transaction with its reason, and no block within two minutes.
+    pub fn transact(&self, signer: &dyn Signer, to: Option<Address>, input: Bytes) -> Result<Value> {
+        let chain_id = quantity(&self.rpc("eth_chainId", &json!([]))?)?;
+        let nonce = quantity(&self.rpc("eth_getTransactionCount", &json!([signer.address(), "pending"]))?)?;
+        let fee = quantity(&self.rpc("eth_gasPrice", &json!([]))?)?;
+        let tx = TxEip1559 {
+            chain_id,
+            nonce,
+            gas_limit: GAS_LIMIT,
+            max_fee_per_gas: u128::from(fee) * 2,
+            max_priority_fee_per_gas: 0,
+            to: to.map_or(TxKind::Create, TxKind::Call),
+            value: U256::ZERO,
+            access_list: Default::default(),
+            input: input.clone(),
+        };
+        let signature = signer.sign(tx.signature_hash())?;
+        let (rs, v) = signature.0.split_at(64);
+        let signed = tx.into_signed(alloy_primitives::Signature::from_bytes_and_parity(rs, v == [1]));
+        let raw = TxEnvelope::from(signed).encoded_2718();
+        let hash = self.rpc("eth_sendRawTransaction", &json!([hex::encode_prefixed(raw)]))?;
+        let receipt = self.await_receipt(&hash)?;
+        if receipt.get("status").and_then(Value::as_str) == Some("0x1") {
+            return Ok(receipt);
+        }
+        let block = receipt.get("blockNumber").cloned().unwrap_or(Value::Null);
+        let call = json!([{ "from": signer.address(), "to": to, "input": input }, block]);
+        let why = self.rpc("eth_call", &call).err().map_or("without a reason".to_owned(), |e| e.to_string());
+        bail!("transaction {} was reverted: {why}", hash.as_str().unwrap_or_default())
+    }
+
+    fn await_receipt(&self, hash: &Value) -> Result<Value> {
+        let started = Instant::now();
+        let mut pause_ms = 2;
+        loop {
+            let receipt = self.rpc("eth_getTransactionReceipt", &json!([hash]))?;
+            if !receipt.is_null() {
+                return Ok(receipt);
+            }
+            if started.elapsed() > RECEIPT_TIMEOUT {
+                bail!("no block took transaction {hash} within {RECEIPT_TIMEOUT:?}; see txpool_inspect");
+            }
+            std::thread::sleep(Duration::from_millis(pause_ms));
+            pause_ms = (pause_ms * 2).min(100);
+        }
+    }
+}
+
+/// A hex quantity.
+///
+/// # Errors
+/// When the value is not one.
+pub fn quantity(value: &Value) -> Result<u64> {
+    let text = value.as_str().context("not a quantity")?;
+    u64::from_str_radix(text.trim_start_matches("0x"), 16)
+        .with_context(|| format!("{text} is not a quantity"))
+}

@@ -1,0 +1,1 @@
+//! Parts become phones, phones are sold and repaired.

@@ -1,0 +1,18 @@
+//! Assembles ledgers, fabric and interfaces into the bletchley binary; the only crate that names concrete choices.
+
+pub mod accounts;
+mod bootstrap;
+pub mod cli;
+pub mod client;
+pub mod data;
+pub mod demo;
+mod dev;
+mod engines;
+mod gate;
+pub mod genesis;
+pub mod node;
+mod observer;
+pub mod output;
+mod runner;
+mod signals;
+pub mod verify;

@@ -1,0 +1,10 @@
+//! The `bletchley` binary: parses, runs, exits.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ExitCode::from(bletchley_node::cli::run())
+}

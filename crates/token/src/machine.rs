@@ -225,6 +225,9 @@ impl TokenMachine {
             let mut pool = self.pool.lock();
             checked.into_iter().map(|tx| pool.admit(&state, &*self.store, Arc::new(tx?))).collect()
         };
+        if results.iter().any(Result::is_ok) {
+            self.waking.read().iter().for_each(|listener| listener());
+        }
         let refused = results.iter_mut().filter_map(|result| result.as_mut().err());
         for error in refused.filter(|error| matches!(error, SubmitError::Rule { .. })).take(EXPLAINED_MAX) {
             if let Some(better) = self.explain(error) {
@@ -240,9 +243,9 @@ impl TokenMachine {
         if matches!(self.store.locate(id.0), Ok(Some(location)) if location.height <= self.head().height) {
             return Some(SubmitError::Final(*id));
         }
-        let RuleError::NotUnspent(output) = source else { return None };
-        let by = self.spender_of(output).ok().flatten()?;
-        Some(SubmitError::Rule { id: *id, source: RuleError::DoubleSpend { output: *output, by } })
+        let RuleError::NotUnspent(output) = **source else { return None };
+        let by = self.spender_of(&output).ok().flatten()?;
+        Some(SubmitError::Rule { id: *id, source: Box::new(RuleError::DoubleSpend { output, by }) })
     }
 
     /// Index in the output tree of an output on the ledger, spent or not.

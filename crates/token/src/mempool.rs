@@ -28,7 +28,7 @@ pub enum SubmitError {
         /// The transaction.
         id: TxId,
         /// Which rule it breaks.
-        source: RuleError,
+        source: Box<RuleError>,
     },
     /// It waits already.
     #[error("transaction {0} is known and waits for a block")]
@@ -69,16 +69,18 @@ pub enum SubmitError {
 impl SubmitError {
     /// A stable code for machines.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Transaction(_) => "malformed",
-            Self::Rule { source: RuleError::DoubleSpend { .. }, .. } => "double_spend",
-            Self::Rule { source: RuleError::NotUnspent(_), .. } => "not_unspent",
-            Self::Rule { source: RuleError::AlreadyIssued { .. }, .. } => "already_issued",
-            Self::Rule { source: RuleError::IssuerDidNotSign(_), .. } => "not_the_issuer",
-            Self::Rule { source: RuleError::Locked { .. }, .. } => "locked",
-            Self::Rule { source: RuleError::Unbalanced { .. }, .. } => "unbalanced",
-            Self::Rule { .. } => "refused",
+            Self::Rule { source, .. } => match **source {
+                RuleError::DoubleSpend { .. } => "double_spend",
+                RuleError::NotUnspent(_) => "not_unspent",
+                RuleError::AlreadyIssued { .. } => "already_issued",
+                RuleError::IssuerDidNotSign(_) => "not_the_issuer",
+                RuleError::Locked { .. } => "locked",
+                RuleError::Unbalanced { .. } => "unbalanced",
+                _ => "refused",
+            },
             Self::Waiting(_) => "waiting",
             Self::Final(_) => "final",
             Self::Full { .. } | Self::SignerFull { .. } | Self::TooDeep => "full",
@@ -183,8 +185,8 @@ impl Pool {
         }
         let past = PoolPast { store, waiting: &self.waiting };
         let view = View { base: state, layer: &self.layer, past: &past };
-        let effects =
-            check(&view, &tx, Clock::Open).map_err(|source| SubmitError::Rule { id: tx.id, source })?;
+        let effects = check(&view, &tx, Clock::Open)
+            .map_err(|source| SubmitError::Rule { id: tx.id, source: Box::new(source) })?;
         let id = tx.id;
         for unspent in &effects.spent {
             self.layer.spent.insert(unspent.reference, id);

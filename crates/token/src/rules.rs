@@ -487,13 +487,11 @@ fn check_entries(
     plan: &Plan,
 ) -> Result<(), RuleError> {
     for value in unique_in.iter().chain(unique_out) {
-        if let Value::Entry { entry } = value {
-            if plan.entry != Some(*entry) {
-                return Err(RuleError::Entry {
-                    entry: *entry,
-                    problem: "it changes hands only with a registration",
-                });
-            }
+        if let Value::Entry { entry } = value
+            && plan.entry != Some(*entry)
+        {
+            let problem = "it changes hands only with a registration";
+            return Err(RuleError::Entry { entry: *entry, problem });
         }
     }
     let Action::Register { entry, .. } = &tx.tx.body.action else { return Ok(()) };

@@ -359,10 +359,10 @@ impl State {
         for party in output.lock.parties() {
             self.shared.remove(&(party, index));
         }
-        if let Some(token) = output.value.unique().and_then(|id| self.tokens.get_mut(&id)) {
-            if token.output == Some(*reference) {
-                token.output = None;
-            }
+        if let Some(token) = output.value.unique().and_then(|id| self.tokens.get_mut(&id))
+            && token.output == Some(*reference)
+        {
+            token.output = None;
         }
     }
 

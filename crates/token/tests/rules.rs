@@ -22,7 +22,7 @@ fn issue(maker: &str, class: &str, serial: &str, owner: &str) -> (TokenId, Signe
 
 fn rule(error: SubmitError) -> RuleError {
     match error {
-        SubmitError::Rule { source, .. } => source,
+        SubmitError::Rule { source, .. } => *source,
         other => panic!("{other:?}"),
     }
 }

@@ -19,18 +19,20 @@ use bletchley_token::{Genesis, Lock, OutputRef, SignedTx, SubmitError, TokenId, 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
 #[derive(Default)]
 struct Inner {
     blocks: Vec<StoredBlock>,
     located: HashMap<B256, Location>,
-    snapshot: Option<(Height, BTreeMap<Vec<u8>, Vec<u8>>)>,
+    snapshot: Option<(Height, Rows)>,
 }
 
 /// Keeps blocks in memory, and folds snapshots as a real store does.
 #[derive(Default)]
 pub struct MemoryStore(Mutex<Inner>);
 
-struct Snapshot(Height, BTreeMap<Vec<u8>, Vec<u8>>);
+struct Snapshot(Height, Rows);
 
 impl SnapshotReader for Snapshot {
     fn height(&self) -> Height {

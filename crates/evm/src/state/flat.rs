@@ -131,42 +131,35 @@ impl Flat {
         for (hash, code) in changes.codes {
             self.codes.add(hash, code);
         }
-        let accounts = changes
-            .accounts
-            .into_iter()
-            .map(|AccountChange { address, new }| {
-                let old = match new {
-                    Some(account) => {
-                        let account = self.compact(&account);
-                        self.accounts.insert(address, account)
-                    }
-                    None => self.accounts.remove(&address),
-                };
-                (address, old)
-            })
-            .collect();
-        let contracts = changes
-            .contracts
-            .into_iter()
-            .map(|ContractChange { address, slots }| {
-                let stored = self.storage.entry(address).or_default();
-                let old = slots
-                    .into_iter()
-                    .map(|SlotChange { slot, old, new }| {
-                        if new.is_zero() {
-                            stored.remove(&slot);
-                        } else {
-                            stored.insert(slot, new);
-                        }
-                        (slot, old)
-                    })
-                    .collect();
-                if stored.is_empty() {
-                    self.storage.remove(&address);
+        // Records are kept for many blocks: new vectors of the right size, not the larger ones of the changes.
+        let mut accounts = Vec::with_capacity(changes.accounts.len());
+        for AccountChange { address, new } in changes.accounts {
+            let old = match new {
+                Some(account) => {
+                    let account = self.compact(&account);
+                    self.accounts.insert(address, account)
                 }
-                (address, old)
-            })
-            .collect();
+                None => self.accounts.remove(&address),
+            };
+            accounts.push((address, old));
+        }
+        let mut contracts = Vec::with_capacity(changes.contracts.len());
+        for ContractChange { address, slots } in changes.contracts {
+            let stored = self.storage.entry(address).or_default();
+            let mut replaced = Vec::with_capacity(slots.len());
+            for SlotChange { slot, old, new } in slots {
+                if new.is_zero() {
+                    stored.remove(&slot);
+                } else {
+                    stored.insert(slot, new);
+                }
+                replaced.push((slot, old));
+            }
+            if stored.is_empty() {
+                self.storage.remove(&address);
+            }
+            contracts.push((address, replaced));
+        }
         Record { accounts, contracts, codes }
     }
 

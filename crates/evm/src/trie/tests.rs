@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::*;
-use alloy_primitives::{Bytes, U256, keccak256};
+use alloy_primitives::{Bytes, U256, b256, keccak256};
 use alloy_trie::{HashBuilder, Nibbles, proof::verify_proof};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -144,4 +144,44 @@ fn large_items_and_many_positions_have_alloys_root() {
     let items: Vec<Vec<u8>> =
         (0..70_000usize).map(|n| vec![n as u8; if n % 9973 == 0 { 70_000 } else { n % 40 }]).collect();
     assert_eq!(ordered_root(&items), alloy_trie::root::ordered_trie_root_encoded(&items));
+}
+
+#[derive(Default)]
+struct Plain(&'static [u8]);
+
+impl Value for Plain {
+    fn put(&self, out: &mut Vec<u8>) {
+        encode::put_string(out, self.0);
+    }
+}
+
+type Entries = &'static [(&'static str, &'static [u8])];
+
+/// Ethereum's own trie tests, those with hashed keys (ethereum/tests, TrieTests/trieanyorder_secureTrie).
+#[test]
+fn ethereums_published_roots_come_out_in_any_order() {
+    let cases: [(Entries, B256); 4] = [
+        (&[("A", &[b'a'; 50])], b256!("e9e2935138352776cad724d31c9fa5266a5c593bb97726dd2a908fe6d53284df")),
+        (
+            &[("doe", b"reindeer"), ("dog", b"puppy"), ("dogglesworth", b"cat")],
+            b256!("d4cd937e4a4368d7931a9cf51686b7e10abb3dce38a39000fd7902a092b64585"),
+        ),
+        (
+            &[("do", b"verb"), ("horse", b"stallion"), ("doge", b"coin"), ("dog", b"puppy")],
+            b256!("29b235a58c3c25ab83010c327d5932bcf05324b7d6b1185e650798034783ca9d"),
+        ),
+        (
+            &[("foo", b"bar"), ("food", b"bass")],
+            b256!("1385f23a33021025d9e87cca5c66c00de06178807b96a9acc92b7d651ccde842"),
+        ),
+    ];
+    for (entries, root) in cases {
+        for first in 0..entries.len() {
+            let mut trie = Trie::default();
+            for (key, value) in entries.iter().cycle().skip(first).take(entries.len()) {
+                trie.insert(&keccak256(key).0, Plain(value));
+            }
+            assert_eq!(trie.root(), root, "{entries:?}");
+        }
+    }
 }

@@ -30,7 +30,7 @@ impl MemoryRegistry {
     /// Adds a block with these entries and gives its anchor.
     ///
     /// # Errors
-    /// [`EntryError`] of the first entry that is not accepted; the entries before it stay, in the block.
+    /// [`EntryError`] of the first entry that is not accepted; the block stands, with the entries before it.
     pub fn append(&self, entries: &[SignedEntry]) -> Result<Anchor, EntryError> {
         let mut inner = self.inner.write();
         let (index, blocks) = &mut *inner;

@@ -5,7 +5,7 @@
 
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEip2930, TxEip7702, TxEnvelope, TxLegacy};
 use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{Address, Bytes, TxKind, U256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy_rpc_types_eth::TransactionRequest;
 use bletchley_ledger::TruncateError;
 use bletchley_primitives::{Height, TimestampMs};
@@ -167,6 +167,15 @@ impl DevHandle {
     pub fn is_impersonated(&self, address: &Address) -> bool {
         let dev = self.core.dev.lock();
         dev.impersonate_all || dev.impersonated.contains(address)
+    }
+
+    /// Takes a transaction out of the mempool; whether it was there.
+    #[must_use]
+    pub fn drop_transaction(&self, hash: &B256) -> bool {
+        let mut pool = self.core.pool.lock();
+        let Some(tx) = pool.get(hash) else { return false };
+        pool.drop_invalid(&tx, "dropped on request".to_owned());
+        true
     }
 
     /// Moves the clock forward (or back, as far as the head allows); gives the whole offset.

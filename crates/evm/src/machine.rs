@@ -123,9 +123,9 @@ impl EvmMachine {
             size_bytes_max: body::PICK_SIZE_BYTES_MAX,
             gas_limit: frame.gas_limit,
         };
-        let (selected, changes) = {
+        let (selected, changes, wakes) = {
             let pool = core.pool.lock();
-            (pool.select(&bounds), pool.changes())
+            (pool.select(&bounds), pool.changes(), pool.wakes())
         };
         let source = Source::Build { delegate: core.delegate.clone(), receipts: Vec::new() };
         let session = Session::new(source, core.place(frame));
@@ -151,7 +151,7 @@ impl EvmMachine {
                 Err(failure) => left_out.note(core, tx, failure),
             }
         }
-        left_out.settle(core);
+        left_out.settle(core, wakes);
         if included.is_empty() && left_out.dropped.is_empty() {
             core.pool.lock().starve(changes);
         }
@@ -341,7 +341,8 @@ impl LeftOut {
         }
     }
 
-    fn settle(&self, core: &Core) {
+    /// `wakes` was counted before the first transaction ran: an answer that came since then may be the one waited for.
+    fn settle(&self, core: &Core, wakes: u64) {
         if self.dropped.is_empty() && self.deferred.is_empty() {
             return;
         }
@@ -350,8 +351,8 @@ impl LeftOut {
             tracing::debug!(hash = %tx.hash, reason, "a transaction became invalid and leaves the pool");
             pool.drop_invalid(tx, reason.clone());
         }
-        for sender in &self.deferred {
-            pool.defer(*sender);
+        if pool.wakes() == wakes {
+            self.deferred.iter().for_each(|sender| pool.defer(*sender));
         }
     }
 }

@@ -194,6 +194,7 @@ pub(crate) struct Pool {
     base_fee: u64,
     /// Senders whose next transaction waits for a delegated call.
     deferred: FxHashSet<Address>,
+    wakes: u64,
     /// Counts what could make another attempt at a block worth while.
     changes: u64,
     /// The last attempt to build a block found nothing; nothing has changed since.
@@ -212,6 +213,7 @@ impl Pool {
             arrivals: 0,
             base_fee,
             deferred: FxHashSet::default(),
+            wakes: 0,
             changes: 0,
             starved: false,
             dropped: VecDeque::new(),
@@ -397,9 +399,15 @@ impl Pool {
     /// Gives deferred transactions another chance; whether there were any.
     pub(crate) fn wake_deferred(&mut self) -> bool {
         self.changed();
+        self.wakes += 1;
         let any = !self.deferred.is_empty();
         self.deferred.clear();
         any
+    }
+
+    /// Counts how often deferred transactions were given another chance.
+    pub(crate) const fn wakes(&self) -> u64 {
+        self.wakes
     }
 
     const fn changed(&mut self) {

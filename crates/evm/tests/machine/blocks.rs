@@ -6,7 +6,9 @@ use alloy_eips::eip2935::HISTORY_STORAGE_ADDRESS;
 use alloy_primitives::{B256, Bloom, Bytes, U256, keccak256};
 use alloy_rlp::Decodable;
 use bletchley_evm::{BlockRef, OpenError, TxPlace};
-use bletchley_ledger::{Block, CommitError, Executed, ExecuteError, Extension, Intervention, Machine, NoDelegate};
+use bletchley_ledger::{
+    Block, CommitError, ExecuteError, Executed, Extension, Intervention, Machine, NoDelegate,
+};
 use bletchley_primitives::{BlockHash, Height, TimestampMs};
 use std::sync::Arc;
 
@@ -126,7 +128,8 @@ fn altered_transactions_and_extensions_are_refused() {
     assert!(matches!(machine.execute(prepared), Err(ExecuteError::Mismatch { .. })));
 
     let mut later = executed.block.clone();
-    let extension = Extension { time_ms: TimestampMs(START.0 + 10_000), ..Extension::decode(&later.extension).unwrap() };
+    let extension =
+        Extension { time_ms: TimestampMs(START.0 + 10_000), ..Extension::decode(&later.extension).unwrap() };
     later.extension = extension.encode();
     assert!(matches!(machine.prepare(later), Err(ExecuteError::Mismatch { field: "extraData", .. })));
 
@@ -167,7 +170,9 @@ fn a_block_of_a_stranger_chain_or_a_stale_nonce_is_refused() {
     let twice = Block { body: first.block.body.clone(), ..empty.block };
     let prepared = machine.prepare(twice).unwrap();
     match machine.execute(prepared) {
-        Err(ExecuteError::Transaction { position: 0, problem, .. }) => assert!(problem.contains("nonce"), "{problem}"),
+        Err(ExecuteError::Transaction { position: 0, problem, .. }) => {
+            assert!(problem.contains("nonce"), "{problem}")
+        }
         other => panic!("{other:?}"),
     }
 }

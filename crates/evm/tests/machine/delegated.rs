@@ -5,8 +5,8 @@ use alloy_primitives::{B256, Bytes, U256, keccak256};
 use alloy_sol_types::{SolCall, SolEvent, sol};
 use bletchley_evm::{BlockRef, CallEnd, DELEGATE_ADDRESS, Genesis, revert_reason};
 use bletchley_ledger::{
-    Anchor, Answer, Block, Call, CallBounds, Delegate, DelegationRecord, Executed, ExecuteError, Extension, Machine,
-    Place, RecordError, Receipt, Refusal, SignedReceipt, Status,
+    Anchor, Answer, Block, Call, CallBounds, Delegate, DelegationRecord, ExecuteError, Executed, Extension,
+    Machine, Place, Receipt, RecordError, Refusal, SignedReceipt, Status,
 };
 use bletchley_primitives::{Height, Signature, TimestampMs};
 use parking_lot::Mutex;
@@ -66,8 +66,11 @@ impl Scripted {
     fn receipt(&self, call: &Call, place: &Place) -> SignedReceipt {
         let behaviour = *self.behaviour.lock();
         let failing = behaviour == Behaviour::Failing || call.method == "fail";
-        let output: Bytes =
-            if failing { Bytes::from_static(b"no such rate") } else { [b"answer to ", call.input.as_ref()].concat().into() };
+        let output: Bytes = if failing {
+            Bytes::from_static(b"no such rate")
+        } else {
+            [b"answer to ", call.input.as_ref()].concat().into()
+        };
         let mut receipt = Receipt {
             ledger: call.ledger,
             transaction: call.transaction,
@@ -108,7 +111,8 @@ impl Delegate for Scripted {
     }
     fn run(&self, call: &Call, place: &Place) -> Result<SignedReceipt, Refusal> {
         self.runs.fetch_add(1, Ordering::SeqCst);
-        match *self.behaviour.lock() {
+        let behaviour = *self.behaviour.lock();
+        match behaviour {
             Behaviour::PendingForever => Err(Refusal::Timeout(100)),
             _ => Ok(self.receipt(call, place)),
         }
@@ -179,7 +183,8 @@ fn answers_are_recorded_and_replayed_without_calling_anyone() {
 #[test]
 fn gas_follows_from_the_receipt() {
     let (_, ours, _, _) = worlds(Behaviour::Honest);
-    let call = callCall { cryptlet: keccak256("oracle"), method: "rate".into(), input: Bytes::from_static(b"EUR") };
+    let call =
+        callCall { cryptlet: keccak256("oracle"), method: "rate".into(), input: Bytes::from_static(b"EUR") };
     let input: Bytes = call.abi_encode().into();
     let delegate_gas =
         6_000 + 16 * (input.len() as u64 + b"answer to EUR".len() as u64) + 6_400 / 64 + 2 * 3_000;
@@ -219,9 +224,13 @@ fn a_pending_call_defers_its_transaction_and_nothing_else() {
 
 #[test]
 fn a_delegate_whose_receipts_do_not_fit_never_gets_them_into_a_block() {
-    for behaviour in
-        [Behaviour::WrongInputDigest, Behaviour::WrongOutput, Behaviour::Expired, Behaviour::ClockOff, Behaviour::PendingForever]
-    {
+    for behaviour in [
+        Behaviour::WrongInputDigest,
+        Behaviour::WrongOutput,
+        Behaviour::Expired,
+        Behaviour::ClockOff,
+        Behaviour::PendingForever,
+    ] {
         let (delegate, ours, _, theirs) = worlds(behaviour);
         ours.send(&ask("rate", b"EUR", 0), 0);
         let other = ours.send(&Tx::transfer(key(1).address(), 1, 0), 1);
@@ -266,13 +275,16 @@ fn altered_records_are_refused_and_the_honest_one_is_then_accepted() {
     assert!(matches!(reordered, RecordError::Order { .. }), "{reordered:?}");
     let missing = refused(with_record(&executed, |record| drop(record.receipts.pop())));
     assert!(matches!(missing, RecordError::Order { .. }), "{missing:?}");
-    let output = refused(with_record(&executed, |record| record.receipts[1].output = Bytes::from_static(b"gold")));
+    let output =
+        refused(with_record(&executed, |record| record.receipts[1].output = Bytes::from_static(b"gold")));
     assert!(matches!(output, RecordError::Receipt { index: 1, .. }), "{output:?}");
-    let digest = refused(with_record(&executed, |record| record.receipts[0].receipt.input_digest = B256::ZERO));
+    let digest =
+        refused(with_record(&executed, |record| record.receipts[0].receipt.input_digest = B256::ZERO));
     assert!(matches!(digest, RecordError::Order { .. }), "{digest:?}");
     let expired = refused(with_record(&executed, |record| record.receipts[0].receipt.valid_to = Height(0)));
     assert!(matches!(expired, RecordError::Receipt { index: 0, .. }), "{expired:?}");
-    let early = refused(with_record(&executed, |record| record.receipts[0].receipt.as_of_ms = TimestampMs(0)));
+    let early =
+        refused(with_record(&executed, |record| record.receipts[0].receipt.as_of_ms = TimestampMs(0)));
     assert!(matches!(early, RecordError::Receipt { index: 0, .. }), "{early:?}");
     let long = refused(with_record(&executed, |record| record.receipts[0].output = vec![0; 70_000].into()));
     assert!(matches!(long, RecordError::Receipt { index: 0, .. }), "{long:?}");
@@ -293,7 +305,8 @@ fn equal_calls_count_on_even_when_a_frame_reverts() {
     let (_, ours, _, theirs) = worlds(Behaviour::Honest);
     // Calls the asker with its own call data twice; the asker's first answer is thrown away by a reverting middleman.
     // Forwards its call data to ASKER, then reverts.
-    let mut middleman = vec![CALLDATASIZE, PUSH0, PUSH0, CALLDATACOPY, PUSH0, PUSH0, CALLDATASIZE, PUSH0, PUSH0, PUSH20];
+    let mut middleman =
+        vec![CALLDATASIZE, PUSH0, PUSH0, CALLDATACOPY, PUSH0, PUSH0, CALLDATASIZE, PUSH0, PUSH0, PUSH20];
     middleman.extend_from_slice(ASKER.as_slice());
     middleman.extend_from_slice(&[GAS, 0xf1, PUSH0, PUSH0, REVERT]);
     let middle = ours.send(&Tx::create(deployer(&middleman), 0), 0);
@@ -309,7 +322,8 @@ fn equal_calls_count_on_even_when_a_frame_reverts() {
     let both_hash = ours.send(&Tx::create(deployer(&both), 1), 0);
     theirs.follow(&ours.mine().unwrap());
     let both = ours.receipt(both_hash).contract.unwrap();
-    let call = askCatchingCall { name: "oracle".into(), method: "rate".into(), input: Bytes::from_static(b"EUR") };
+    let call =
+        askCatchingCall { name: "oracle".into(), method: "rate".into(), input: Bytes::from_static(b"EUR") };
     let hash = ours.send(&Tx { input: call.abi_encode().into(), gas: 900_000, ..Tx::to(both, 2) }, 0);
     let executed = ours.mine().unwrap();
     let record = Extension::decode(&executed.block.extension).unwrap().record;

@@ -4,7 +4,7 @@ use crate::world::*;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::Bytes;
 use bletchley_evm::{SubmitError, TX_SIZE_BYTES_MAX, TxError};
-use bletchley_ledger::{Block, Executed, ExecuteError, Machine};
+use bletchley_ledger::{Block, ExecuteError, Executed, Machine};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -13,7 +13,11 @@ static WORLD: LazyLock<World> = LazyLock::new(|| World::new(genesis()));
 static BLOCK: LazyLock<Executed> = LazyLock::new(|| {
     let world = World::new(genesis());
     for n in 0..4 {
-        let tx = Tx { kind: [0u8, 1, 2, 4][n], authorizations: vec![authorize(&key(8), TOKEN, 0)], ..Tx::transfer(key(1).address(), 3, 0) };
+        let tx = Tx {
+            kind: [0u8, 1, 2, 4][n],
+            authorizations: vec![authorize(&key(8), TOKEN, 0)],
+            ..Tx::transfer(key(1).address(), 3, 0)
+        };
         world.send(&tx, n as u8);
     }
     world.mine().unwrap()

@@ -13,7 +13,8 @@ use std::sync::{
 fn limited(limits: PoolLimits) -> World {
     let store: bletchley_ledger::SharedStore = Arc::new(MemoryStore::new());
     let ledger =
-        EvmLedger::with_limits(genesis(), store.clone(), Arc::new(NoDelegate), Arc::new(NoObserver), limits).unwrap();
+        EvmLedger::with_limits(genesis(), store.clone(), Arc::new(NoDelegate), Arc::new(NoObserver), limits)
+            .unwrap();
     World { ledger, store }
 }
 
@@ -63,12 +64,18 @@ fn refusals_have_the_words_that_tools_look_for() {
     world.mine().unwrap();
     let cases = [
         (refused(base.clone(), 0), "nonce too low"),
-        (refused(Tx { value: ether(1000), nonce: 1, ..base.clone() }, 0), "insufficient funds for gas * price + value"),
+        (
+            refused(Tx { value: ether(1000), nonce: 1, ..base.clone() }, 0),
+            "insufficient funds for gas * price + value",
+        ),
         (refused(Tx { gas: 20_000, ..base.clone() }, 1), "intrinsic gas too low"),
         (refused(Tx { gas: 600_000_000, ..base.clone() }, 1), "exceeds block gas limit"),
         (refused(Tx { gas: 17_000_000, ..base.clone() }, 1), "transaction gas limit too high"),
         (refused(Tx { fee: 1000, ..base.clone() }, 1), "max fee per gas less than block base fee"),
-        (refused(Tx { fee: 2 * GWEI, tip: 3 * GWEI, ..base.clone() }, 1), "max priority fee per gas higher than max fee per gas"),
+        (
+            refused(Tx { fee: 2 * GWEI, tip: 3 * GWEI, ..base.clone() }, 1),
+            "max priority fee per gas higher than max fee per gas",
+        ),
         (refused(Tx { chain_id: Some(1), ..base.clone() }, 1), "invalid chain id"),
         (refused(Tx { kind: 4, ..base.clone() }, 1), "empty auth list"),
         (refused(Tx::create(vec![0u8; 49_153].into(), 0), 1), "max initcode size exceeded"),
@@ -96,7 +103,8 @@ fn everything_of_a_sender_must_be_paid_for() {
 #[test]
 fn a_batch_has_one_outcome_each_in_order() {
     let world = World::new(genesis());
-    let mut raws: Vec<Bytes> = (0..50).map(|nonce| Tx::transfer(key(1).address(), 1, nonce).sign(2)).collect();
+    let mut raws: Vec<Bytes> =
+        (0..50).map(|nonce| Tx::transfer(key(1).address(), 1, nonce).sign(2)).collect();
     raws.insert(10, Bytes::from_static(&[1, 2, 3]));
     raws.insert(20, raws[0].clone());
     let outcomes = world.ledger.submit_batch(&raws);
@@ -189,7 +197,11 @@ impl Observer for Counting {
     fn pooled(&self, _: &Arc<RecoveredTx>) {
         self.pooled.fetch_add(1, Ordering::SeqCst);
     }
-    fn committed(&self, block: &Arc<bletchley_evm::EvmBlock>, receipts: &Arc<Vec<bletchley_evm::MinedReceipt>>) {
+    fn committed(
+        &self,
+        block: &Arc<bletchley_evm::EvmBlock>,
+        receipts: &Arc<Vec<bletchley_evm::MinedReceipt>>,
+    ) {
         assert_eq!(block.transactions.len(), receipts.len());
         self.committed.fetch_add(1, Ordering::SeqCst);
     }

@@ -4,7 +4,9 @@ use crate::world::*;
 use alloy_primitives::{Address, Bytes, U256, keccak256};
 use alloy_rpc_types_eth::{BlockOverrides, TransactionRequest, state::StateOverride};
 use alloy_rpc_types_trace::geth::{GethDebugTracingCallOptions, GethDebugTracingOptions};
-use bletchley_evm::{BlockRef, CallEnd, CallError, LogQuery, LogsError, LookupError, TraceError, revert_reason};
+use bletchley_evm::{
+    BlockRef, CallEnd, CallError, LogQuery, LogsError, LookupError, TraceError, revert_reason,
+};
 use bletchley_primitives::Height;
 use serde_json::json;
 
@@ -36,7 +38,8 @@ fn calls_see_the_block_that_is_meant() {
     let hash = world.ledger.block(Height(2)).unwrap().unwrap().hash;
     assert_eq!(call_balance(&world, holder, BlockRef::Hash(hash)), U256::from(1_000_020));
     assert_eq!(call_balance(&world, holder, BlockRef::Pending), U256::from(1_000_030));
-    let above = world.ledger.call(&request(TOKEN, balance_of(holder)), BlockRef::Height(Height(9)), None, None);
+    let above =
+        world.ledger.call(&request(TOKEN, balance_of(holder)), BlockRef::Height(Height(9)), None, None);
     assert!(matches!(above, Err(CallError::Lookup(LookupError::NoBlock(_)))));
 }
 
@@ -52,8 +55,7 @@ fn overrides_change_what_a_call_sees_and_nothing_else() {
     let outcome = world.ledger.call(&call, BlockRef::Latest, Some(overrides), None).unwrap();
     assert_eq!(outcome.end, CallEnd::Returned(U256::from(77).to_be_bytes::<32>().into()));
     assert_eq!(call_balance(&world, holder, BlockRef::Latest), U256::ZERO);
-    let emptied: StateOverride =
-        serde_json::from_value(json!({TOKEN.to_string(): {"state": {}}})).unwrap();
+    let emptied: StateOverride = serde_json::from_value(json!({TOKEN.to_string(): {"state": {}}})).unwrap();
     let known = request(TOKEN, balance_of(key(1).address()));
     let outcome = world.ledger.call(&known, BlockRef::Latest, Some(emptied), None).unwrap();
     assert_eq!(outcome.end, CallEnd::Returned(U256::ZERO.to_be_bytes::<32>().into()));
@@ -63,8 +65,10 @@ fn overrides_change_what_a_call_sees_and_nothing_else() {
     let overrides: StateOverride =
         serde_json::from_value(json!({holder.to_string(): {"code": code.to_string()}})).unwrap();
     let block = BlockOverrides { number: Some(U256::from(999)), ..Default::default() };
-    let outcome =
-        world.ledger.call(&request(holder, Bytes::new()), BlockRef::Latest, Some(overrides), Some(&block)).unwrap();
+    let outcome = world
+        .ledger
+        .call(&request(holder, Bytes::new()), BlockRef::Latest, Some(overrides), Some(&block))
+        .unwrap();
     assert_eq!(outcome.end, CallEnd::Returned(U256::from(999).to_be_bytes::<32>().into()));
     let both: StateOverride =
         serde_json::from_value(json!({holder.to_string(): {"state": {}, "stateDiff": {}}})).unwrap();
@@ -117,7 +121,8 @@ fn estimates_are_tight_and_suffice() {
     assert_eq!(world.ledger.estimate_gas(&plain, BlockRef::Latest, None, None).unwrap(), 21_000);
 
     // A contract that passes on all its gas and needs 40,000 of it inside: 63/64 matters.
-    let mut inner = vec![GAS, PUSH1, 0, 0x61, 0x9c, 0x40, GAS, 0x11, PUSH1, 14, 0x57, PUSH0, PUSH0, REVERT, JUMPDEST];
+    let mut inner =
+        vec![GAS, PUSH1, 0, 0x61, 0x9c, 0x40, GAS, 0x11, PUSH1, 14, 0x57, PUSH0, PUSH0, REVERT, JUMPDEST];
     inner[10] = 13;
     inner = vec![0x61, 0x9c, 0x40, GAS, 0x11, PUSH1, 11, 0x57, PUSH0, PUSH0, REVERT, JUMPDEST];
     let inner = world.run(&Tx::create(deployer(&inner), 0), 0).contract.unwrap();
@@ -143,7 +148,8 @@ fn estimates_are_tight_and_suffice() {
         let nonce = 2 + nonce as u64;
         assert!(world.run(&Tx { gas, input, ..Tx::to(to, nonce) }, 0).success);
     }
-    let create = TransactionRequest { from: Some(from), input: deployer(&[0x00]).into(), ..Default::default() };
+    let create =
+        TransactionRequest { from: Some(from), input: deployer(&[0x00]).into(), ..Default::default() };
     let gas = world.ledger.estimate_gas(&create, BlockRef::Latest, None, None).unwrap();
     assert!(world.run(&Tx { gas, ..Tx::create(deployer(&[0x00]), 4) }, 0).success);
     let endless: StateOverride =
@@ -179,7 +185,8 @@ fn traces_repeat_what_happened() {
     world.send(&Tx::transfer(key(1).address(), 1, 0), 0);
     let hash = world.send(&Tx::transfer(key(2).address(), 2, 1), 0);
     world.mine().unwrap();
-    let trace = |options| serde_json::to_value(world.ledger.trace_transaction(hash, options).unwrap()).unwrap();
+    let trace =
+        |options| serde_json::to_value(world.ledger.trace_transaction(hash, options).unwrap()).unwrap();
 
     let call = trace(tracer(json!({"tracer": "callTracer", "tracerConfig": {"withLog": true}})));
     assert_eq!(call["type"], "CALL");
@@ -190,7 +197,8 @@ fn traces_repeat_what_happened() {
     let steps = trace(tracer(json!({})));
     assert_eq!(steps["failed"], false);
     assert_eq!(steps["gas"], gas_used);
-    let ops: Vec<&str> = steps["structLogs"].as_array().unwrap().iter().map(|s| s["op"].as_str().unwrap()).collect();
+    let ops: Vec<&str> =
+        steps["structLogs"].as_array().unwrap().iter().map(|s| s["op"].as_str().unwrap()).collect();
     assert_eq!(ops.iter().filter(|op| **op == "SSTORE").count(), 2);
 
     let prestate = trace(tracer(json!({"tracer": "prestateTracer"})));
@@ -233,7 +241,8 @@ fn calls_can_be_traced_with_overrides() {
         "stateOverrides": {TOKEN.to_string(): {"stateDiff": {balance_slot(holder).to_string(): format!("0x{:064x}", 77)}}}
     }))
     .unwrap();
-    let trace = world.ledger.trace_call(&request(TOKEN, balance_of(holder)), BlockRef::Latest, options).unwrap();
+    let trace =
+        world.ledger.trace_call(&request(TOKEN, balance_of(holder)), BlockRef::Latest, options).unwrap();
     let trace = serde_json::to_value(trace).unwrap();
     assert_eq!(trace["output"], format!("0x{:064x}", 77));
 }
@@ -308,7 +317,8 @@ fn proofs_verify_against_the_header() {
         verify_proof(header.state_root, key, Some(alloy_rlp::encode(account)), &proof.proof).unwrap();
         let value = U256::from(1_000_000 + 10 * height);
         let key = Nibbles::unpack(keccak256(slot.to_be_bytes::<32>()));
-        verify_proof(proof.storage_root, key, Some(alloy_rlp::encode(value)), &proof.storage[0].proof).unwrap();
+        verify_proof(proof.storage_root, key, Some(alloy_rlp::encode(value)), &proof.storage[0].proof)
+            .unwrap();
     }
 }
 

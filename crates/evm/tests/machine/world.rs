@@ -53,8 +53,11 @@ pub fn genesis() -> Genesis {
         token.storage.insert(balance_slot(holder), U256::from(1_000_000).into());
     }
     genesis.alloc.insert(TOKEN, token);
-    let asker =
-        GenesisAccount { code: artifact(DELEGATING, "deployedBytecode"), nonce: 1, ..GenesisAccount::default() };
+    let asker = GenesisAccount {
+        code: artifact(DELEGATING, "deployedBytecode"),
+        nonce: 1,
+        ..GenesisAccount::default()
+    };
     genesis.alloc.insert(ASKER, asker);
     genesis
 }

@@ -34,6 +34,7 @@ mod params;
 mod pool;
 mod refusal;
 mod request;
+pub mod rest;
 mod server;
 mod session;
 mod shapes;

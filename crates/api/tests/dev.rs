@@ -61,6 +61,8 @@ fn sends_are_mined_when_they_return() {
     assert_eq!((&receipt["status"], &receipt["blockNumber"]), (&json!("0x1"), &json!("0x2")));
     let tx = world.ok("eth_getTransactionByHash", json!([hash]));
     assert_eq!((&tx["type"], &tx["nonce"]), (&json!("0x2"), &json!("0x1")));
+    // Gas costs nothing here, and a sender is not made to pay.
+    assert_eq!(tx["maxFeePerGas"], "0x0");
     // The estimate that was filled in is tight.
     assert!(number(&tx["gas"]) <= number(&receipt["gasUsed"]) * 1015 / 1000 + 2_300, "{tx}");
     let legacy = json!({"from": world.address(0), "to": counter, "gasPrice": "0x1", "gas": "0x186a0"});
@@ -189,6 +191,7 @@ fn snapshots_take_everything_back() {
     world.ok("hardhat_reset", json!([]));
     assert_eq!(world.ok("eth_blockNumber", json!([])), "0x0");
     assert_eq!(world.ok("eth_getCode", json!([counter])), "0x");
+    world.ok("anvil_reset", json!([{"forking": {}}]));
     assert_eq!(world.error("anvil_reset", json!([{"forking": {"jsonRpcUrl": "http://x"}}]))["code"], -32000);
 }
 
@@ -228,6 +231,11 @@ fn mining_can_be_switched() {
     assert_eq!(world.ok("eth_getTransactionReceipt", json!([hash])), Value::Null);
     world.ok("evm_mine", json!([]));
     assert_eq!(world.ok("eth_getTransactionReceipt", json!([hash]))["status"], "0x1");
+    let raw = world.signed(2, 0, TxKind::Call(world.address(1)), Bytes::new());
+    let hash = world.ok("eth_sendRawTransaction", json!([raw]));
+    assert_eq!(world.ok("anvil_dropTransaction", json!([hash])), hash);
+    assert_eq!(world.ok("anvil_dropTransaction", json!([hash])), Value::Null);
+    assert_eq!(world.ok("eth_getTransactionByHash", json!([hash])), Value::Null);
     world.ok("evm_setIntervalMining", json!([2_000]));
     assert_eq!(world.ok("anvil_getIntervalMining", json!([])), 2);
     world.ok("anvil_setIntervalMining", json!([0]));

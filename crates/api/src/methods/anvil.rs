@@ -9,7 +9,7 @@ use crate::json::{Json, Reply};
 use crate::params::{Params, Quantity, Wide};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use bletchley_primitives::Height;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(super) fn find(method: &str) -> Option<Handler> {
     Some(Handler::Dev(match method {
@@ -22,11 +22,7 @@ pub(super) fn find(method: &str) -> Option<Handler> {
         "autoImpersonateAccount" => auto_impersonate,
         "mine" => mine,
         "reset" => reset,
-        "dropTransaction" => |_, _, _| {
-            unsupported(
-                "a transaction leaves the pool when it is replaced: send one with its nonce and a tenth more fees",
-            )
-        },
+        "dropTransaction" => drop_transaction,
         "getAutomine" => |_, dev, _| Json::of(&dev.control.automine()),
         "getIntervalMining" => |_, dev, _| Json::of(&dev.control.interval_ms().map(|ms| ms.div_ceil(1_000))),
         "setAutomine" => evm::set_automine,
@@ -63,7 +59,7 @@ pub(super) fn find(method: &str) -> Option<Handler> {
     }))
 }
 
-fn unsupported(reason: &'static str) -> Reply {
+pub(super) fn unsupported(reason: &'static str) -> Reply {
     Err(RpcError::server(format!("not supported on this ledger: {reason}")))
 }
 
@@ -134,17 +130,39 @@ fn set_interval_mining(_context: &ApiContext, dev: &DevMode, params: &Params<'_>
     evm::set_interval(dev, interval_s.saturating_mul(1_000))
 }
 
+#[derive(Default, Deserialize)]
+struct ResetOptions {
+    #[serde(default)]
+    forking: Option<Forking>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Forking {
+    #[serde(default)]
+    json_rpc_url: Option<String>,
+}
+
 /// Goes back to the genesis block. There is nothing to fork from.
 fn reset(context: &ApiContext, dev: &DevMode, params: &Params<'_>) -> Reply {
     params.at_most(1)?;
-    let forking =
-        params.optional::<serde_json::Value>(0)?.is_some_and(|options| options.get("forking").is_some());
+    let options: ResetOptions = params.or_default(0)?;
+    let forking = options.forking.is_some_and(|forking| forking.json_rpc_url.is_some());
     if forking {
         return unsupported("it does not fork another ledger; call reset without forking");
     }
     let handle = handle(context)?;
     paused(dev, || handle.rewind_to(Height(0)))?;
     Ok(Json::null())
+}
+
+/// Gives the hash of what was dropped, `null` when the pool does not hold it.
+fn drop_transaction(context: &ApiContext, dev: &DevMode, params: &Params<'_>) -> Reply {
+    params.at_most(1)?;
+    let hash: B256 = params.required(0)?;
+    let handle = handle(context)?;
+    let dropped = paused(dev, || Ok::<_, RpcError>(handle.drop_transaction(&hash)))?;
+    Json::of(&dropped.then_some(hash))
 }
 
 /// What `hardhat_metadata` and `anvil_metadata` have in common.

@@ -23,6 +23,9 @@ pub(super) fn find(method: &str) -> Option<Handler> {
         "setTime" => set_time,
         "setAutomine" => set_automine,
         "setIntervalMining" => set_interval_mining,
+        "setBlockGasLimit" => {
+            |_, _, _| super::anvil::unsupported("the gas limit is part of the genesis document")
+        }
         _ => return None,
     }))
 }

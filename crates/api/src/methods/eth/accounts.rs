@@ -12,7 +12,7 @@ use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, Signature, U256, eip191_hash_message};
 use alloy_rpc_types_eth::TransactionRequest;
 use bletchley_crypto::SecretKey;
-use bletchley_evm::BlockRef;
+use bletchley_evm::{BaseFee, BlockRef};
 use serde::Serialize;
 
 pub(super) fn find(method: &str) -> Option<Handler> {
@@ -189,9 +189,13 @@ fn complete(
         request.nonce = Some(ledger.pool_nonce(&from));
     }
     if request.gas_price.is_none() {
-        let tip = match request.max_priority_fee_per_gas {
-            Some(tip) => tip,
-            None => ledger.max_priority_fee_per_gas().min(request.max_fee_per_gas.unwrap_or(u128::MAX)),
+        let tip = match (request.max_priority_fee_per_gas, ledger.genesis().base_fee) {
+            (Some(tip), _) => tip,
+            // Where gas costs nothing, a sender without funds shall not have to pay because others did.
+            (None, BaseFee::Zero) => 0,
+            (None, BaseFee::Eip1559 { .. }) => {
+                ledger.max_priority_fee_per_gas().min(request.max_fee_per_gas.unwrap_or(u128::MAX))
+            }
         };
         request.max_priority_fee_per_gas = Some(tip);
         let base_fee = u128::from(context.ledger().next_base_fee());

@@ -226,6 +226,30 @@ fn cut_everywhere(script: &Script, fault: Fault, power: bool) {
     }
 }
 
+/// The process ends, and while the next one repairs what it left, the power goes.
+#[test]
+fn a_power_cut_while_a_crash_is_repaired() {
+    let script = Script::new(51, 25, false, false);
+    let rehearsal = SimulatedDisk::new(script.seed);
+    script.run(&rehearsal);
+    for at in 0..rehearsal.operations() {
+        // What is repaired at most: a tail cut, blocks written again, syncs, the mark.
+        for after in 0..10 {
+            let disk = SimulatedDisk::new(at * 100 + after);
+            disk.plan(at, if at % 2 == 0 { Fault::Crash } else { Fault::SyncFails });
+            let run = script.run(&disk);
+            disk.kill();
+            disk.plan(disk.operations() + after, Fault::Crash);
+            drop(script.open(&disk));
+            disk.cut_power();
+            let store = SegmentStore::open_on(Arc::new(disk.clone()), script.options);
+            let store =
+                store.unwrap_or_else(|error| panic!("operations {at} and {after} of the repair: {error}"));
+            run.check(&store);
+        }
+    }
+}
+
 #[test]
 fn a_crash_at_any_operation() {
     for seed in 1..=1 {

@@ -3,14 +3,15 @@
 
 import clock from 'bletchley:cryptlet/clock@1.0.0';
 import fetch from 'bletchley:cryptlet/fetch@1.0.0';
-import { decode, encode } from '../sdk/javascript/abi.js';
+import { decode, encode, latin1 } from '../sdk/javascript/abi.js';
 
 // Where the ECB set no rate (weekend, holiday, N/A), the latest rate before that is at most this old.
 const FIXING_AGE_DAYS_MAX = 10;
 const FIRST_FIXING = '1999-01-04';
 const RATE_DECIMALS = 8n;
 const DAY_MS = 86_400_000;
-const COLUMNS = ['CURRENCY', 'CURRENCY_DENOM', 'TIME_PERIOD', 'OBS_VALUE'];
+// Columns of the ECB's CSV that stand side by side in every row.
+const COLUMNS = 'CURRENCY,CURRENCY_DENOM,EXR_TYPE,EXR_SUFFIX,TIME_PERIOD,OBS_VALUE';
 
 const invalid = (words) => ({ tag: 'invalid-input', val: words });
 const unavailable = (words) => ({ tag: 'unavailable', val: words });
@@ -20,7 +21,7 @@ export const handler = {
         try {
             if (method === 'rate') {
                 const [base, quote, date] = decode(['string', 'string', 'uint32'], input);
-                const { rateE8, fixing } = rate(base, quote, Number(date));
+                const { rateE8, fixing } = rate(base, quote, date);
                 return encode(['uint256', 'uint32'], [rateE8, fixing]);
             }
         } catch (error) {
@@ -48,47 +49,50 @@ function rate(base, quote, number) {
         throw invalid(`${last} is in the future: the call is as of ${today}`);
     }
     const asked = [base, quote].filter((currency) => currency !== 'EUR').sort();
-    const first = iso(Date.parse(last) - FIXING_AGE_DAYS_MAX * DAY_MS);
-    const values = observations(asked, first, last);
-    const common = [...values[0].keys()].filter((date) => values.every((series) => series.has(date))).sort();
-    if (common.length === 0) {
-        throw none(asked, first, last);
+    const newest = Date.parse(last);
+    const rows = observations(asked, iso(newest - FIXING_AGE_DAYS_MAX * DAY_MS), last);
+    for (let age = 0; age <= FIXING_AGE_DAYS_MAX; age += 1) {
+        const date = iso(newest - age * DAY_MS);
+        const [of_base, of_quote] = [value(rows, base, date), value(rows, quote, date)];
+        if (of_base !== null && of_quote !== null) {
+            const numerator = of_quote.digits * 10n ** (RATE_DECIMALS + of_base.decimals);
+            const denominator = of_base.digits * 10n ** of_quote.decimals;
+            return {
+                rateE8: (2n * numerator + denominator) / (2n * denominator),
+                fixing: Number(date.replaceAll('-', '')),
+            };
+        }
     }
-    const fixing = common[common.length - 1];
-    const value = (currency) =>
-        currency === 'EUR' ? { digits: 1n, decimals: 0n } : decimal(values[asked.indexOf(currency)].get(fixing));
-    const [of_base, of_quote] = [value(base), value(quote)];
-    const numerator = of_quote.digits * 10n ** (RATE_DECIMALS + of_base.decimals);
-    const denominator = of_base.digits * 10n ** of_quote.decimals;
-    return {
-        rateE8: (2n * numerator + denominator) / (2n * denominator),
-        fixing: Number(fixing.replaceAll('-', '')),
-    };
+    throw none(asked, last);
 }
 
-// For each currency, the published values by date.
+// The ECB's rows for these currencies and dates, as it serves them.
 function observations(currencies, first, last) {
     const path =
         `EXR/D.${currencies.join('+')}.EUR.SP00.A` +
         `?startPeriod=${first}&endPeriod=${last}&format=csvdata&detail=dataonly`;
-    const lines = get(path, () => none(currencies, first, last)).split('\n');
-    const header = lines[0].trim().split(',');
-    const [currency_at, euro_at, date_at, value_at] = COLUMNS.map((column) => header.indexOf(column));
-    if ([currency_at, euro_at, date_at, value_at].includes(-1)) {
+    const rows = get(path, () => none(currencies, last));
+    if (!rows.slice(0, rows.indexOf('\n')).includes(COLUMNS)) {
         throw unavailable('the ECB answered in a form that fx-rates 1 does not know');
     }
-    const values = currencies.map(() => new Map());
-    for (const line of lines.slice(1)) {
-        const row = line.trim().split(',');
-        const series = values[currencies.indexOf(row[currency_at])];
-        const [date, value] = [row[date_at], row[value_at]];
-        // A day without a value is a row without one, or no row at all.
-        const counts = row[euro_at] === 'EUR' && date >= first && date <= last && /^\d{1,18}(\.\d{1,18})?$/.test(value);
-        if (series !== undefined && counts && decimal(value).digits > 0n) {
-            series.set(date, value);
-        }
+    return rows;
+}
+
+// The value of one euro on a date, or null: a day without a value is a row without one, or no row at all. Found by
+// its text and not by parsing every row, most of which are never asked for.
+function value(rows, currency, date) {
+    if (currency === 'EUR') {
+        return { digits: 1n, decimals: 0n };
     }
-    return values;
+    const key = `,${currency},EUR,SP00,A,${date},`;
+    const at = rows.indexOf(key);
+    const found = at < 0 ? null : /^(\d{1,18})(?:\.(\d{1,18}))?[\r\n,]/.exec(rows.substr(at + key.length, 40));
+    if (found === null) {
+        return null;
+    }
+    const [, whole, part = ''] = found;
+    const digits = BigInt(whole + part);
+    return digits > 0n ? { digits, decimals: BigInt(part.length) } : null;
 }
 
 function get(path, on_nothing) {
@@ -104,20 +108,12 @@ function get(path, on_nothing) {
     if (response.status !== 200) {
         throw unavailable(`the ECB answered with status ${response.status}`);
     }
-    let body = '';
-    for (const byte of response.body) {
-        body += String.fromCharCode(byte);
-    }
-    return body;
+    return latin1(response.body);
 }
 
-function none(currencies, first, last) {
-    return invalid(`the ECB set no rate for ${currencies.join(' and ')} from ${first} to ${last}`);
-}
-
-function decimal(text) {
-    const [whole, part = ''] = text.split('.');
-    return { digits: BigInt(whole + part), decimals: BigInt(part.length) };
+function none(currencies, last) {
+    const where = `${last} or the ${FIXING_AGE_DAYS_MAX} days before`;
+    return invalid(`the ECB set no rate for ${currencies.join(' and ')} on ${where}`);
 }
 
 // 20240105 -> 2024-01-05, if there is such a day.

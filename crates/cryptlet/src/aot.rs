@@ -157,7 +157,11 @@ impl AotCache {
             let _ = fs::remove_file(&path);
         }
         let component = Component::from_binary(engine, code)?;
-        if let Err(error) = component.serialize().map_err(std::io::Error::other).and_then(|body| self.write(&path, &key, &body)) {
+        if let Err(error) = component
+            .serialize()
+            .map_err(std::io::Error::other)
+            .and_then(|body| self.write(&path, &key, &body))
+        {
             tracing::warn!(path = %path.display(), %error, "aot.write");
         }
         Ok((component, origin))
@@ -175,7 +179,9 @@ impl AotCache {
             return Stored::Untrusted("too long");
         }
         let Some(rest) = bytes.strip_prefix(MAGIC) else { return Stored::Untrusted("of another format") };
-        let Some((tag, body)) = rest.split_at_checked(MAC_SIZE_BYTES) else { return Stored::Untrusted("cut short") };
+        let Some((tag, body)) = rest.split_at_checked(MAC_SIZE_BYTES) else {
+            return Stored::Untrusted("cut short");
+        };
         if self.mac(key, body).is_none_or(|mac| mac.verify_slice(tag).is_err()) {
             return Stored::Untrusted("not authentic");
         }
@@ -313,10 +319,14 @@ mod tests {
         assert_eq!(ours.component(&engine, &first, first_digest, PROFILE).unwrap().1, AotOrigin::Replaced);
 
         // A file of ours under the name of another component.
-        let of_second = folder.path().join(format!("{}.cwasm", hex::encode(key(&engine, second_digest, PROFILE))));
+        let of_second =
+            folder.path().join(format!("{}.cwasm", hex::encode(key(&engine, second_digest, PROFILE))));
         fs::rename(&of_first, of_second).unwrap();
         assert_eq!(ours.component(&engine, &second, second_digest, PROFILE).unwrap().1, AotOrigin::Replaced);
-        assert_eq!(ours.component(&engine, &second, second_digest, B256::ZERO).unwrap().1, AotOrigin::Compiled);
+        assert_eq!(
+            ours.component(&engine, &second, second_digest, B256::ZERO).unwrap().1,
+            AotOrigin::Compiled
+        );
     }
 
     #[test]
@@ -336,6 +346,9 @@ mod tests {
         }
         fs::write(&secret, [1; 32]).unwrap();
         assert_eq!(format!("{:?}", AotSecret::from_file(&secret).unwrap()), "AotSecret(..)");
-        assert!(matches!(AotSecret::from_file(&folder.path().join("none")), Err(AotError::ReadSecret { .. })));
+        assert!(matches!(
+            AotSecret::from_file(&folder.path().join("none")),
+            Err(AotError::ReadSecret { .. })
+        ));
     }
 }

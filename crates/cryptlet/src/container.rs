@@ -283,7 +283,9 @@ pub enum LoadError {
         reason: String,
     },
     /// The manifest asks for more than this host gives.
-    #[error("package {name} asks for {asked} of {what}, this host gives at most {max}: lower it in cryptlet.toml")]
+    #[error(
+        "package {name} asks for {asked} of {what}, this host gives at most {max}: lower it in cryptlet.toml"
+    )]
     TooDemanding {
         /// Name in the manifest.
         name: String,
@@ -295,7 +297,9 @@ pub enum LoadError {
         max: u64,
     },
     /// The manifest asks for isolation that this container does not give.
-    #[error("package {name} asks for isolation `{asked}`, this container gives `{given}`: use another container")]
+    #[error(
+        "package {name} asks for isolation `{asked}`, this container gives `{given}`: use another container"
+    )]
     Isolation {
         /// Name in the manifest.
         name: String,

@@ -76,7 +76,10 @@ impl History {
         }
         let mut lines = csv.lines().map(|line| line.trim_end_matches(','));
         let wrong = |line, problem| HistoryError::Csv { line, problem };
-        let header = lines.next().and_then(|line| line.strip_prefix("Date,")).ok_or(wrong(1, "it does not begin with Date"))?;
+        let header = lines
+            .next()
+            .and_then(|line| line.strip_prefix("Date,"))
+            .ok_or(wrong(1, "it does not begin with Date"))?;
         let currencies: Vec<&str> = header.split(',').map(str::trim).collect();
         if currencies.len() > CURRENCIES_MAX || !currencies.iter().all(|currency| is_currency(currency)) {
             return Err(wrong(1, "not a list of currencies"));
@@ -87,7 +90,10 @@ impl History {
                 continue;
             }
             let mut values = row.split(',').map(str::trim);
-            let date = values.next().filter(|date| is_date(date)).ok_or(wrong(line, "it does not begin with a date"))?;
+            let date = values
+                .next()
+                .filter(|date| is_date(date))
+                .ok_or(wrong(line, "it does not begin with a date"))?;
             let mut columns = currencies.iter();
             for value in values {
                 let currency = columns.next().ok_or(wrong(line, "it has more values than currencies"))?;
@@ -125,7 +131,8 @@ impl History {
         let Some(key) = path.strip_prefix(ECB_PATH_PREFIX).and_then(|rest| rest.strip_prefix("EXR/")) else {
             return plain(404, "No such dataflow. This copy serves EXR only.");
         };
-        let Some(currencies) = key.strip_prefix("D.").and_then(|rest| rest.strip_suffix(".EUR.SP00.A")) else {
+        let Some(currencies) = key.strip_prefix("D.").and_then(|rest| rest.strip_suffix(".EUR.SP00.A"))
+        else {
             return plain(404, "No results found. This copy serves the keys D.<currencies>.EUR.SP00.A only.");
         };
         let asked: Vec<&str> = currencies.split('+').filter(|currency| !currency.is_empty()).collect();
@@ -133,27 +140,41 @@ impl History {
             return plain(400, "Too many currencies in one request.");
         }
         let (mut first, mut last) = ("0000-00-00", "9999-99-99");
-        for (name, value) in query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, ""))) {
+        for (name, value) in query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        {
             match (name, value) {
                 ("startPeriod", date) if is_date(date) => first = date,
                 ("endPeriod", date) if is_date(date) => last = date,
                 ("format", "csvdata") | ("detail", "dataonly") => {}
-                _ => return plain(400, "This copy knows startPeriod and endPeriod as YYYY-MM-DD, format=csvdata and detail=dataonly."),
+                _ => {
+                    return plain(
+                        400,
+                        "This copy knows startPeriod and endPeriod as YYYY-MM-DD, format=csvdata and detail=dataonly.",
+                    );
+                }
             }
         }
         self.csv(&asked, first, last)
     }
 
     fn csv(&self, asked: &[&str], first: &str, last: &str) -> EcbResponse {
-        let mut body = String::from("KEY,FREQ,CURRENCY,CURRENCY_DENOM,EXR_TYPE,EXR_SUFFIX,TIME_PERIOD,OBS_VALUE\r\n");
+        let mut body =
+            String::from("KEY,FREQ,CURRENCY,CURRENCY_DENOM,EXR_TYPE,EXR_SUFFIX,TIME_PERIOD,OBS_VALUE\r\n");
         let empty = body.len();
         for (currency, rates) in &self.rates {
             // An empty key is SDMX's wildcard.
             if first > last || !(asked.is_empty() || asked.contains(&currency.as_str())) {
                 continue;
             }
-            for (date, value) in rates.range::<str, _>((std::ops::Bound::Included(first), std::ops::Bound::Included(last))) {
-                for part in ["EXR.D.", currency, ".EUR.SP00.A,D,", currency, ",EUR,SP00,A,", date, ",", value, "\r\n"] {
+            for (date, value) in
+                rates.range::<str, _>((std::ops::Bound::Included(first), std::ops::Bound::Included(last)))
+            {
+                for part in
+                    ["EXR.D.", currency, ".EUR.SP00.A,D,", currency, ",EUR,SP00,A,", date, ",", value, "\r\n"]
+                {
                     body.push_str(part);
                 }
             }
@@ -175,12 +196,16 @@ fn is_currency(text: &str) -> bool {
 
 fn is_date(text: &str) -> bool {
     text.len() == 10
-        && text.bytes().enumerate().all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() })
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(at, byte)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() })
 }
 
 fn is_decimal(text: &str) -> bool {
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |text: &str| (1..=18).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits =
+        |text: &str| (1..=18).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     digits(whole) && digits(part)
 }
 
@@ -196,9 +221,13 @@ pub fn unzip(zip: &[u8]) -> Result<String, HistoryError> {
         let bytes = zip.get(at..at.checked_add(size_bytes)?)?;
         Some(bytes.iter().rev().fold(0, |number, byte| (number << 8) | usize::from(*byte)))
     };
-    let end = zip.windows(4).rposition(|window| window == b"PK\x05\x06").ok_or(HistoryError::Zip("it has no directory"))?;
+    let end = zip
+        .windows(4)
+        .rposition(|window| window == b"PK\x05\x06")
+        .ok_or(HistoryError::Zip("it has no directory"))?;
     let cut_short = HistoryError::Zip("it is cut short");
-    let read = |at: Option<usize>, size_bytes| at.and_then(|at| number(at, size_bytes)).ok_or(cut_short.clone());
+    let read =
+        |at: Option<usize>, size_bytes| at.and_then(|at| number(at, size_bytes)).ok_or(cut_short.clone());
     if read(end.checked_add(10), 2)? != 1 {
         return Err(HistoryError::Zip("it does not hold exactly one file"));
     }
@@ -263,7 +292,15 @@ mod tests {
 
     #[test]
     fn refuses_what_the_ecb_does_not_publish() {
-        for bad in ["", "Day,USD\n", "Date,usd\n", "Date,USD\nyesterday,1\n", "Date,USD\n2024-01-05,1,2\n", "Date,USD,JPY\n2024-01-05,1\n", "Date,USD\n2024-01-05,1e5\n"] {
+        for bad in [
+            "",
+            "Day,USD\n",
+            "Date,usd\n",
+            "Date,USD\nyesterday,1\n",
+            "Date,USD\n2024-01-05,1,2\n",
+            "Date,USD,JPY\n2024-01-05,1\n",
+            "Date,USD\n2024-01-05,1e5\n",
+        ] {
             assert!(History::from_csv(bad).is_err(), "{bad}");
         }
     }

@@ -1,7 +1,10 @@
 //! Recorded fetches: a cryptlet asks a source by name, the host's policy says where that leads and whether it may.
 //! Nothing here follows redirects, carries credentials, or lets a cryptlet name an address.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use alloy_primitives::Bytes;
 use parking_lot::RwLock;
@@ -16,6 +19,8 @@ pub const PATH_SIZE_BYTES_MAX: usize = 1024;
 const FAULT_SIZE_BYTES_MAX: usize = 256;
 /// Idle connections kept per source.
 const IDLE_CONNECTIONS_PER_HOST_MAX: usize = 8;
+/// How often a source is asked when its connection breaks: once more than there can be stale connections.
+const TRIES_MAX: usize = IDLE_CONNECTIONS_PER_HOST_MAX + 1;
 /// Most grants of one policy.
 const GRANTS_MAX: usize = 256;
 
@@ -85,7 +90,9 @@ impl Fetcher for NoFetcher {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     /// The address is not one that a path can be put behind.
-    #[error("`{0}` cannot be granted: give an http:// or https:// address that ends with `/`, without `?` or `#`")]
+    #[error(
+        "`{0}` cannot be granted: give an http:// or https:// address that ends with `/`, without `?` or `#`"
+    )]
     Address(String),
     /// Plain http to another machine.
     #[error("`{0}` cannot be granted: plain http is allowed to this machine only, use https")]
@@ -162,10 +169,18 @@ impl Fetcher for HttpFetcher {
                 source.url_prefix, source.name
             )));
         };
-        let request = self.agent.get(format!("{address}{path}")).config().timeout_global(Some(timeout)).build();
-        let mut response = match request.call() {
-            Ok(response) => response,
-            Err(error) => return unavailable(source, &error),
+        let started = Instant::now();
+        let mut asked = 1;
+        let mut response = loop {
+            let left = timeout.saturating_sub(started.elapsed());
+            let request =
+                self.agent.get(format!("{address}{path}")).config().timeout_global(Some(left)).build();
+            match request.call() {
+                Ok(response) => break response,
+                // A kept connection that the source has closed meanwhile shows only now.
+                Err(ureq::Error::Io(_)) if asked < TRIES_MAX && !left.is_zero() => asked += 1,
+                Err(error) => return unavailable(source, &error),
+            }
         };
         let status = response.status().as_u16();
         match response.body_mut().with_config().limit(RESPONSE_SIZE_BYTES_MAX as u64).read_to_vec() {
@@ -282,14 +297,16 @@ mod tests {
 
     fn answer(status: &str, body: &[u8]) -> Vec<u8> {
         let mut bytes =
-            format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len()).into_bytes();
+            format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len())
+                .into_bytes();
         bytes.extend_from_slice(body);
         bytes
     }
 
     #[test]
     fn asks_the_mirror_and_gives_back_what_came() {
-        let redirect = b"HTTP/1.1 302 Found\r\nlocation: http://example.invalid/\r\ncontent-length: 0\r\n\r\n".to_vec();
+        let redirect =
+            b"HTTP/1.1 302 Found\r\nlocation: http://example.invalid/\r\ncontent-length: 0\r\n\r\n".to_vec();
         let (address, server) = serve(vec![
             answer("200 OK", b"1.25"),
             answer("404 Not Found", b"none"),
@@ -326,7 +343,9 @@ mod tests {
 
     #[test]
     fn grants_are_addresses_that_a_path_can_follow() {
-        for good in ["https://a.example/", "https://a.example:8443/b/", "http://127.0.0.1:80/", "http://localhost/x/"] {
+        for good in
+            ["https://a.example/", "https://a.example:8443/b/", "http://127.0.0.1:80/", "http://localhost/x/"]
+        {
             assert_eq!(check_url_prefix(good), Ok(()), "{good}");
         }
         for bad in [
@@ -345,11 +364,25 @@ mod tests {
 
     #[test]
     fn paths_stay_below_their_source() {
-        for good in ["", "data/EXR/D.USD.EUR.SP00.A?startPeriod=2024-01-01&format=csvdata", "a..b/c", "a%20b"] {
+        for good in ["", "data/EXR/D.USD.EUR.SP00.A?startPeriod=2024-01-01&format=csvdata", "a..b/c", "a%20b"]
+        {
             assert_eq!(check_path(good), Ok(()), "{good}");
         }
         let long = "a".repeat(PATH_SIZE_BYTES_MAX + 1);
-        for bad in ["/a", "../a", "a/../b", "a/%2E%2e/b", "a/.%2e/b", "a%2fb", "a b", "a#b", "a\r\nb", "é", "a@b", &long] {
+        for bad in [
+            "/a",
+            "../a",
+            "a/../b",
+            "a/%2E%2e/b",
+            "a/.%2e/b",
+            "a%2fb",
+            "a b",
+            "a#b",
+            "a\r\nb",
+            "é",
+            "a@b",
+            &long,
+        ] {
             assert!(check_path(bad).is_err(), "{bad}");
         }
     }

@@ -11,16 +11,117 @@ use crate::{
 
 /// Words that Solidity, or the library itself, takes: a parameter of such a name gets an underscore.
 const RESERVED: &[&str] = &[
-    "abstract", "address", "after", "alias", "anonymous", "apply", "as", "assembly", "auto", "bool", "break", "byte",
-    "bytes", "calldata", "case", "catch", "constant", "constructor", "continue", "contract", "copyof", "days",
-    "default", "define", "delete", "do", "else", "emit", "enum", "error", "ether", "event", "external", "fallback",
-    "false", "final", "fixed", "for", "from", "function", "global", "gwei", "hours", "if", "immutable", "implements",
-    "import", "in", "indexed", "inline", "interface", "internal", "is", "layout", "let", "library", "macro", "mapping",
-    "match", "memory", "minutes", "modifier", "mutable", "new", "null", "of", "override", "partial", "payable",
-    "pragma", "private", "promise", "public", "pure", "receive", "reference", "relocatable", "return", "returns",
-    "revert", "sealed", "seconds", "sizeof", "static", "storage", "string", "struct", "super", "supports", "switch",
-    "this", "throw", "transient", "true", "try", "type", "typedef", "typeof", "ufixed", "unchecked", "uint", "unicode",
-    "packageId", "using", "var", "view", "virtual", "weeks", "wei", "while", "years",
+    "abstract",
+    "address",
+    "after",
+    "alias",
+    "anonymous",
+    "apply",
+    "as",
+    "assembly",
+    "auto",
+    "bool",
+    "break",
+    "byte",
+    "bytes",
+    "calldata",
+    "case",
+    "catch",
+    "constant",
+    "constructor",
+    "continue",
+    "contract",
+    "copyof",
+    "days",
+    "default",
+    "define",
+    "delete",
+    "do",
+    "else",
+    "emit",
+    "enum",
+    "error",
+    "ether",
+    "event",
+    "external",
+    "fallback",
+    "false",
+    "final",
+    "fixed",
+    "for",
+    "from",
+    "function",
+    "global",
+    "gwei",
+    "hours",
+    "if",
+    "immutable",
+    "implements",
+    "import",
+    "in",
+    "indexed",
+    "inline",
+    "interface",
+    "internal",
+    "is",
+    "layout",
+    "let",
+    "library",
+    "macro",
+    "mapping",
+    "match",
+    "memory",
+    "minutes",
+    "modifier",
+    "mutable",
+    "new",
+    "null",
+    "of",
+    "override",
+    "partial",
+    "payable",
+    "pragma",
+    "private",
+    "promise",
+    "public",
+    "pure",
+    "receive",
+    "reference",
+    "relocatable",
+    "return",
+    "returns",
+    "revert",
+    "sealed",
+    "seconds",
+    "sizeof",
+    "static",
+    "storage",
+    "string",
+    "struct",
+    "super",
+    "supports",
+    "switch",
+    "this",
+    "throw",
+    "transient",
+    "true",
+    "try",
+    "type",
+    "typedef",
+    "typeof",
+    "ufixed",
+    "unchecked",
+    "uint",
+    "unicode",
+    "packageId",
+    "using",
+    "var",
+    "view",
+    "virtual",
+    "weeks",
+    "wei",
+    "while",
+    "years",
 ];
 
 /// The Solidity source of a package's library, to stand in a folder beside `CryptoDelegate.sol`. Each method is there
@@ -36,7 +137,10 @@ pub fn solidity(package: &Package) -> String {
         "// Generated from the manifest of {} {} by {}. Do not edit: publish a new version instead.",
         manifest.name, manifest.version, manifest.publisher
     );
-    let _ = writeln!(text, "pragma solidity ^0.8.24;\n\nimport {{CryptoDelegate}} from \"../CryptoDelegate.sol\";\n");
+    let _ = writeln!(
+        text,
+        "pragma solidity ^0.8.24;\n\nimport {{CryptoDelegate}} from \"../CryptoDelegate.sol\";\n"
+    );
     let _ = writeln!(text, "/// @title The cryptlet `{}`.", manifest.name);
     if !manifest.description.is_empty() {
         let _ = writeln!(text, "/// @notice {}", manifest.description);
@@ -44,7 +148,11 @@ pub fn solidity(package: &Package) -> String {
     let _ = writeln!(text, "library {} {{", library_name(&manifest.name));
     let _ = writeln!(text, "    /// @notice keccak256(\"{0}\"): the active version.", manifest.name);
     let _ = writeln!(text, "    bytes32 internal constant ID = keccak256(\"{}\");\n", manifest.name);
-    let _ = writeln!(text, "    /// @notice The package that this file was generated from: version {}.", manifest.version);
+    let _ = writeln!(
+        text,
+        "    /// @notice The package that this file was generated from: version {}.",
+        manifest.version
+    );
     let _ = writeln!(text, "    bytes32 internal constant PACKAGE = {};", package.id());
     for method in &manifest.methods {
         write_method(&mut text, method);
@@ -72,7 +180,11 @@ fn write_method(text: &mut String, method: &Method) {
     let inputs = declarations(&method.inputs);
     let comma = if inputs.is_empty() { "" } else { ", " };
     let _ = writeln!(text, "    function {name}(bytes32 packageId{comma}{inputs}) internal view{returns} {{");
-    let call = format!("CryptoDelegate.callPinned(packageId, \"{}\", abi.encode({}))", method.name, names.join(", "));
+    let call = format!(
+        "CryptoDelegate.callPinned(packageId, \"{}\", abi.encode({}))",
+        method.name,
+        names.join(", ")
+    );
     let kinds: Vec<&str> = method.outputs.iter().map(|output| output.kind.as_str()).collect();
     if kinds.is_empty() {
         let _ = writeln!(text, "        {call};\n    }}");
@@ -92,9 +204,16 @@ fn declarations(parameters: &[Parameter]) -> String {
 
 fn identifier(name: &str) -> String {
     let number = |prefix: &str| {
-        name.strip_prefix(prefix).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'x'))
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'x'))
     };
-    if RESERVED.contains(&name) || number("uint") || number("int") || number("bytes") || number("fixed") || number("ufixed") {
+    if RESERVED.contains(&name)
+        || number("uint")
+        || number("int")
+        || number("bytes")
+        || number("fixed")
+        || number("ufixed")
+    {
         format!("{name}_")
     } else {
         name.to_owned()
@@ -107,7 +226,12 @@ pub fn library_name(name: &str) -> String {
     name.split('-')
         .map(|word| {
             let mut letters = word.chars();
-            letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
+            letters
+                .next()
+                .map(|first| first.to_ascii_uppercase())
+                .into_iter()
+                .chain(letters)
+                .collect::<String>()
         })
         .collect()
 }

@@ -362,7 +362,10 @@ impl Manifest {
         }
         let mut names = BTreeSet::new();
         for source in sources {
-            let key = format!("capabilities.fetch.{}", source.name.chars().take(NAME_SIZE_BYTES_MAX).collect::<String>());
+            let key = format!(
+                "capabilities.fetch.{}",
+                source.name.chars().take(NAME_SIZE_BYTES_MAX).collect::<String>()
+            );
             check_slug(&key, &source.name)?;
             check_url_prefix(&source.url_prefix).map_err(|error| wrong(&key, error.to_string()))?;
             if !names.insert(&source.name) {
@@ -378,7 +381,8 @@ impl Manifest {
         }
         let mut names = BTreeSet::new();
         for method in &self.methods {
-            let key = format!("methods.{}", method.name.chars().take(NAME_SIZE_BYTES_MAX).collect::<String>());
+            let key =
+                format!("methods.{}", method.name.chars().take(NAME_SIZE_BYTES_MAX).collect::<String>());
             check_identifier(&key, &method.name)?;
             check_text(&key, &method.description)?;
             if !names.insert(&method.name) {
@@ -386,7 +390,10 @@ impl Manifest {
             }
             for (side, parameters) in [("inputs", &method.inputs), ("outputs", &method.outputs)] {
                 if parameters.len() > PARAMETERS_MAX {
-                    return Err(wrong(&format!("{key}.{side}"), format!("may hold at most {PARAMETERS_MAX}")));
+                    return Err(wrong(
+                        &format!("{key}.{side}"),
+                        format!("may hold at most {PARAMETERS_MAX}"),
+                    ));
                 }
             }
             let mut names = BTreeSet::new();
@@ -415,7 +422,11 @@ fn check_slug(key: &str, value: &str) -> Result<(), ManifestError> {
         && !value.ends_with('-')
         && !value.contains("--")
         && value.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if fine { Ok(()) } else { Err(wrong(key, "must be lower-case letters, digits and single hyphens, starting with a letter")) }
+    if fine {
+        Ok(())
+    } else {
+        Err(wrong(key, "must be lower-case letters, digits and single hyphens, starting with a letter"))
+    }
 }
 
 fn check_identifier(key: &str, value: &str) -> Result<(), ManifestError> {
@@ -430,8 +441,15 @@ fn check_text(key: &str, value: &str) -> Result<(), ManifestError> {
     if value.len() > TEXT_SIZE_BYTES_MAX {
         return Err(wrong(key, format!("may be at most {TEXT_SIZE_BYTES_MAX} bytes long")));
     }
-    let plain = |character: char| !character.is_control() && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if value.chars().all(plain) { Ok(()) } else { Err(wrong(key, "must be one line without control characters")) }
+    let plain = |character: char| {
+        !character.is_control()
+            && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if value.chars().all(plain) {
+        Ok(())
+    } else {
+        Err(wrong(key, "must be one line without control characters"))
+    }
 }
 
 #[cfg(test)]
@@ -465,6 +483,11 @@ mod tests {
     fn text_and_bytes_say_the_same() {
         let manifest = Manifest::from_toml(GOOD).unwrap();
         assert_eq!(Manifest::decode(&manifest.encode()).unwrap(), manifest);
+        assert_eq!(
+            manifest.digest().0.to_string(),
+            "0x803bd4e7c2be0f856da2a510d911f06da51784740f8e581d874c64ae98b1533e",
+            "a changed digest is a new version of specs/cryptlet.md"
+        );
         let mut other = manifest.clone();
         other.limits.fuel += 1;
         assert_ne!(other.digest(), manifest.digest());
@@ -503,7 +526,10 @@ mod tests {
     fn calls_are_named_and_typed() {
         let manifest = Manifest::from_toml(GOOD).unwrap();
         let bytes = manifest.encode_call("rate", &json!({ "base": "USD", "date": 20_240_105 })).unwrap();
-        assert_eq!(manifest.decode_input("rate", &bytes).unwrap(), json!({ "base": "USD", "date": 20_240_105 }));
+        assert_eq!(
+            manifest.decode_input("rate", &bytes).unwrap(),
+            json!({ "base": "USD", "date": 20_240_105 })
+        );
         let error = manifest.encode_call("rates", &json!([])).unwrap_err().to_string();
         assert!(error.contains("rate"), "{error}");
         assert!(manifest.encode_call("rate", &json!(["USD"])).is_err());

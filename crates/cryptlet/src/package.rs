@@ -149,7 +149,10 @@ fn read_bounded(path: &Path, size_bytes_max: usize) -> Result<Vec<u8>, PackageEr
     let limit = size_bytes_max as u64 + 1;
     fs::File::open(path).map_err(read)?.take(limit).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() > size_bytes_max {
-        return Err(PackageError::CodeSize { name: path.display().to_string(), size_bytes: bytes.len() as u64 });
+        return Err(PackageError::CodeSize {
+            name: path.display().to_string(),
+            size_bytes: bytes.len() as u64,
+        });
     }
     Ok(bytes)
 }

@@ -95,9 +95,14 @@ mod tests {
     use super::*;
 
     fn record() -> impl Strategy<Value = FetchRecord> {
-        ("[a-z]{1,8}", "[ -~]{0,40}", 0..4u8, any::<u16>(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(
-            |(source, path, result, status, body)| FetchRecord { source, path, result, status, body: body.into() },
-        )
+        ("[a-z]{1,8}", "[ -~]{0,40}", 0..4u8, any::<u16>(), prop::collection::vec(any::<u8>(), 0..200))
+            .prop_map(|(source, path, result, status, body)| FetchRecord {
+                source,
+                path,
+                result,
+                status,
+                body: body.into(),
+            })
     }
 
     proptest! {
@@ -117,16 +122,31 @@ mod tests {
 
     #[test]
     fn refuses_more_fetches_than_a_call_can_make() {
-        let one = FetchRecord { source: "a".into(), path: "b".into(), result: 0, status: 200, body: Bytes::new() };
+        let one =
+            FetchRecord { source: "a".into(), path: "b".into(), result: 0, status: 200, body: Bytes::new() };
         let transcript = Transcript { fetches: vec![one; FETCHES_PER_CALL_MAX + 1] };
         assert!(Transcript::decode(&transcript.encode()).is_err());
     }
 
+    /// A changed digest is a new version of specs/cryptlet.md.
     #[test]
-    fn digest_fixture() {
+    fn digests_are_those_of_the_specification() {
         let empty = Transcript::default();
         assert_eq!(empty.encode(), [0xc1, 0xc0]);
-        let longer = host_calls_next(host_calls_start(), "clock.now", &[], &7u64.to_be_bytes());
-        assert_ne!(longer, host_calls_start());
+        let body = Bytes::from_static(b"1.25");
+        let one = FetchRecord { source: "ecb".into(), path: "a?b=c".into(), result: 0, status: 200, body };
+        let one = Transcript { fetches: vec![one] };
+        let call = host_calls_next(host_calls_start(), "clock.now", &[], &7u64.to_be_bytes());
+        let digests =
+            [empty.digest(), one.digest(), host_calls_start(), call].map(|digest| digest.to_string());
+        assert_eq!(
+            digests,
+            [
+                "0x3c53cce5e34dece29563b01d0b3c5d8d8dfd33e97ead5946deb167686a029740",
+                "0xf74aa1bc4cd0750255ea50027bbda2ab9ee8f290fadb7887b09c30cee6d5be57",
+                "0xec7bf66387a096811ad7e2b220e6dd356dbdecfdfea953391a9c308599569e11",
+                "0xba1c3c8f5af0548a5da302560e830b1f2229f234cfabd6e608c9827b07383c47",
+            ]
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! The committed `calendar` component against jiff's own time-zone data and the days the ECB really fixed rates on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::inconsistent_digit_grouping, reason = "2024_01_05 is a date")]
 
 mod support;
 
@@ -40,7 +41,9 @@ impl Calendar {
 
     /// The only output of a method.
     fn one(&self, method: &str, values: Value) -> Value {
-        let answer = self.ask(method, values.clone()).unwrap_or_else(|failure| panic!("{method}{values}: {failure:?}"));
+        let answer = self
+            .ask(method, values.clone())
+            .unwrap_or_else(|failure| panic!("{method}{values}: {failure:?}"));
         answer.as_object().unwrap().values().next().unwrap().clone()
     }
 }
@@ -90,10 +93,10 @@ fn the_federal_reserve_keeps_the_holidays_it_announced() {
     let calendar = Calendar::load();
     // Federal Reserve Bank holiday schedules of 2021, 2022 and 2024; Saturdays are not moved, Sundays are.
     let closed = [
-        2021_01_01, 2021_01_18, 2021_02_15, 2021_05_31, 2021_07_05, 2021_09_06, 2021_10_11, 2021_11_11, 2021_11_25, 2022_01_17,
-        2022_02_21, 2022_05_30, 2022_06_20, 2022_07_04, 2022_09_05, 2022_10_10, 2022_11_11, 2022_11_24, 2022_12_26, 2024_01_01,
-        2024_01_15, 2024_02_19, 2024_05_27, 2024_06_19, 2024_07_04, 2024_09_02, 2024_10_14, 2024_11_11, 2024_11_28, 2024_12_25,
-        2023_01_02,
+        2021_01_01, 2021_01_18, 2021_02_15, 2021_05_31, 2021_07_05, 2021_09_06, 2021_10_11, 2021_11_11,
+        2021_11_25, 2022_01_17, 2022_02_21, 2022_05_30, 2022_06_20, 2022_07_04, 2022_09_05, 2022_10_10,
+        2022_11_11, 2022_11_24, 2022_12_26, 2024_01_01, 2024_01_15, 2024_02_19, 2024_05_27, 2024_06_19,
+        2024_07_04, 2024_09_02, 2024_10_14, 2024_11_11, 2024_11_28, 2024_12_25, 2023_01_02,
     ];
     for year in [2021, 2022, 2024] {
         for day in days(date(year, 1, 1), date(year, 12, 31), 1) {
@@ -109,12 +112,24 @@ fn weekdays_sums_and_differences_agree_with_jiff() {
     let calendar = Calendar::load();
     let origin = date(2000, 2, 29);
     for (at, day) in days(date(1900, 1, 1), date(2399, 12, 31), 97).enumerate() {
-        assert_eq!(calendar.one("weekday", json!([number(day)])), day.weekday().to_monday_one_offset(), "{day}");
+        assert_eq!(
+            calendar.one("weekday", json!([number(day)])),
+            day.weekday().to_monday_one_offset(),
+            "{day}"
+        );
         let months = at as i64 % 500;
-        assert_eq!(calendar.one("addMonths", json!([number(day), months])), number(day + months.months()), "{day} + {months}");
+        assert_eq!(
+            calendar.one("addMonths", json!([number(day), months])),
+            number(day + months.months()),
+            "{day} + {months}"
+        );
         let count = (at as i64 * 7919) % 40_000 - 100;
         if day + count.days() >= date(1900, 1, 1) {
-            assert_eq!(calendar.one("addDays", json!([number(day), count])), number(day + count.days()), "{day} + {count}");
+            assert_eq!(
+                calendar.one("addDays", json!([number(day), count])),
+                number(day + count.days()),
+                "{day} + {count}"
+            );
         }
         let between = (day - origin).get_days();
         assert_eq!(calendar.one("daysBetween", json!([number(origin), number(day)])), between, "{day}");
@@ -233,7 +248,14 @@ fn hostile_input_never_traps_it() {
                 ("nextBusinessDay", json!([first, text])),
             ] {
                 if let Err((code, reason)) = calendar.ask(method, values.clone()) {
-                    prop_assert_eq!(code, FailureKind::InvalidInput.code(), "{}{}: {}", method, values, reason);
+                    prop_assert_eq!(
+                        code,
+                        FailureKind::InvalidInput.code(),
+                        "{}{}: {}",
+                        method,
+                        values,
+                        reason
+                    );
                 }
             }
             Ok(())

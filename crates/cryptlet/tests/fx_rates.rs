@@ -1,5 +1,6 @@
 //! The committed `fx-rates` component against an independent computation from the ECB's real history.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::inconsistent_digit_grouping, reason = "2024_01_05 is a date")]
 
 mod support;
 
@@ -51,17 +52,32 @@ fn expected(base: &str, quote: &str, date: Date) -> Option<(U256, u32)> {
 #[test]
 fn equals_the_history_over_many_dates_and_pairs() {
     let (container, id) = fx_rates();
-    let pairs = [("EUR", "USD"), ("USD", "EUR"), ("GBP", "JPY"), ("JPY", "GBP"), ("EUR", "ISK"), ("IDR", "TRL"), ("USD", "CHF")];
+    let pairs = [
+        ("EUR", "USD"),
+        ("USD", "EUR"),
+        ("GBP", "JPY"),
+        ("JPY", "GBP"),
+        ("EUR", "ISK"),
+        ("IDR", "TRL"),
+        ("USD", "CHF"),
+    ];
     let (mut compared, mut refused) = (0, 0);
     // A step coprime to 7 walks through every weekday; the range holds every holiday and the gaps of ISK and TRL.
-    let dates = jiff::civil::date(1999, 1, 4).series(23.days()).take_while(|date| *date <= jiff::civil::date(2026, 10, 30));
+    let dates = jiff::civil::date(1999, 1, 4)
+        .series(23.days())
+        .take_while(|date| *date <= jiff::civil::date(2026, 10, 30));
     for (at, date) in dates.enumerate() {
         let (base, quote) = pairs[at % pairs.len()];
         let answer = call(&container, &id, "rate", &json!([base, quote, number(date)]));
         match expected(base, quote, date) {
             Some((rate, fixing)) => {
-                let (value, _) = answer.unwrap_or_else(|failure| panic!("{base}/{quote} {date}: {failure:?}"));
-                assert_eq!(value, json!({ "rateE8": rate.to_string(), "fixingDate": fixing }), "{base}/{quote} {date}");
+                let (value, _) =
+                    answer.unwrap_or_else(|failure| panic!("{base}/{quote} {date}: {failure:?}"));
+                assert_eq!(
+                    value,
+                    json!({ "rateE8": rate.to_string(), "fixingDate": fixing }),
+                    "{base}/{quote} {date}"
+                );
                 compared += 1;
             }
             None => {
@@ -117,7 +133,8 @@ fn what_cannot_be_answered_is_refused_in_plain_words() {
 fn a_record_repeats_offline_and_no_other_record_does() {
     let (container, id) = fx_rates();
     let manifest = container.manifest(&id).unwrap();
-    let mut asked = invocation("rate", manifest.encode_call("rate", &json!(["GBP", "JPY", 2024_01_06])).unwrap());
+    let mut asked =
+        invocation("rate", manifest.encode_call("rate", &json!(["GBP", "JPY", 2024_01_06])).unwrap());
     let live = container.invoke(&id, &asked);
     assert_eq!(live.status, Status::Ok);
     assert_eq!(live.transcript.fetches.len(), 1);
@@ -142,7 +159,10 @@ fn a_record_repeats_offline_and_no_other_record_does() {
     dearer.fetches[0].body = body.into_bytes().into();
     asked.outside = Outside::Recorded(Arc::new(dearer));
     let changed = offline.invoke(&id, &asked);
-    assert_ne!((changed.host_calls_digest, changed.transcript.digest()), (live.host_calls_digest, live.transcript.digest()));
+    assert_ne!(
+        (changed.host_calls_digest, changed.transcript.digest()),
+        (live.host_calls_digest, live.transcript.digest())
+    );
 }
 
 #[test]

@@ -5,9 +5,12 @@ mod support;
 
 use std::{sync::Arc, thread, time::Duration};
 
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{B256, Bytes, keccak256};
 use bletchley_cryptlet::{
-    container::{Container, FailureKind, INPUT_SIZE_BYTES_MAX, LoadError, OUTPUT_SIZE_BYTES_MAX, Outcome, Status, UnavailableKind},
+    container::{
+        Container, FailureKind, INPUT_SIZE_BYTES_MAX, LoadError, OUTPUT_SIZE_BYTES_MAX, Outcome, Status,
+        UnavailableKind,
+    },
     fetch::{Fetched, Fetcher, NoFetcher},
     host::{CheckError, WasmContainer, limits},
     manifest::{FetchSource, Manifest},
@@ -77,7 +80,9 @@ fn pure(module: &str, body: &str) -> Vec<u8> {
 
 /// Answers ok with what is at these places in memory.
 fn answer(at: &str, size: &str) -> String {
-    format!("(i32.store (i32.const 0) (i32.const 0)) (i32.store (i32.const 4) {at}) (i32.store (i32.const 8) {size}) (i32.const 0)")
+    format!(
+        "(i32.store (i32.const 0) (i32.const 0)) (i32.store (i32.const 4) {at}) (i32.store (i32.const 8) {size}) (i32.const 0)"
+    )
 }
 
 fn echo() -> Vec<u8> {
@@ -125,28 +130,66 @@ fn code_that_runs_wild_fails_with_its_own_code() {
     assert_eq!(spin.fuel_used, FUEL);
     fails(&container, pure("(func $f (call $f))", "(call $f) (unreachable)"), FailureKind::StackOverflow);
     let wide = "(func $f (param i64 i64 i64 i64) (result i64) (local i64 i64 i64 i64 i64 i64) (i64.add (call $f (local.get 1) (local.get 2) (local.get 3) (local.get 0)) (local.get 1)))";
-    fails(&container, pure(wide, "(drop (call $f (i64.const 1) (i64.const 2) (i64.const 3) (i64.const 4))) (unreachable)"), FailureKind::StackOverflow);
-    fails(&container, pure("", "(loop $l (drop (memory.grow (i32.const 1))) (br $l)) (unreachable)"), FailureKind::OutOfMemory);
-    fails(&container, pure("", "(drop (memory.grow (i32.const 65000))) (unreachable)"), FailureKind::OutOfMemory);
+    fails(
+        &container,
+        pure(wide, "(drop (call $f (i64.const 1) (i64.const 2) (i64.const 3) (i64.const 4))) (unreachable)"),
+        FailureKind::StackOverflow,
+    );
+    fails(
+        &container,
+        pure("", "(loop $l (drop (memory.grow (i32.const 1))) (br $l)) (unreachable)"),
+        FailureKind::OutOfMemory,
+    );
+    fails(
+        &container,
+        pure("", "(drop (memory.grow (i32.const 65000))) (unreachable)"),
+        FailureKind::OutOfMemory,
+    );
     fails(&container, pure("", "(unreachable)"), FailureKind::Trap);
     fails(&container, pure("", "(i32.div_u (i32.const 1) (i32.const 0))"), FailureKind::Trap);
     fails(&container, pure("", "(i32.load (i32.const -4))"), FailureKind::Trap);
     let table = "(table $t 1 funcref)";
-    fails(&container, pure(table, "(loop $l (drop (table.grow $t (ref.null func) (i32.const 30000))) (br $l)) (unreachable)"), FailureKind::OutOfMemory);
+    fails(
+        &container,
+        pure(
+            table,
+            "(loop $l (drop (table.grow $t (ref.null func) (i32.const 30000))) (br $l)) (unreachable)",
+        ),
+        FailureKind::OutOfMemory,
+    );
 }
 
 #[test]
 fn answers_that_break_the_convention_fail_with_their_own_code() {
     let container = open();
-    let sized = |size: usize| pure("", &format!("(drop (memory.grow (i32.const 15))) {}", answer("(i32.const 0)", &format!("(i32.const {size})"))));
+    let sized = |size: usize| {
+        pure(
+            "",
+            &format!(
+                "(drop (memory.grow (i32.const 15))) {}",
+                answer("(i32.const 0)", &format!("(i32.const {size})"))
+            ),
+        )
+    };
     fails(&container, sized(OUTPUT_SIZE_BYTES_MAX + 1), FailureKind::OutputTooLarge);
     fails(&container, sized(limits::TRANSFER_SIZE_BYTES_MAX + 1), FailureKind::OutputTooLarge);
     // Past the end of memory, misaligned, no such case, no such error, an error that is not UTF-8.
     fails(&container, sized(2 << 20), FailureKind::AbiViolation);
     fails(&container, pure("", "(i32.const 2)"), FailureKind::AbiViolation);
     fails(&container, pure("", "(i32.const -4)"), FailureKind::AbiViolation);
-    fails(&container, pure("", "(i32.store8 (i32.const 0) (i32.const 7)) (i32.const 0)"), FailureKind::AbiViolation);
-    fails(&container, pure("", "(i32.store (i32.const 0) (i32.const 1)) (i32.store (i32.const 4) (i32.const 9)) (i32.const 0)"), FailureKind::AbiViolation);
+    fails(
+        &container,
+        pure("", "(i32.store8 (i32.const 0) (i32.const 7)) (i32.const 0)"),
+        FailureKind::AbiViolation,
+    );
+    fails(
+        &container,
+        pure(
+            "",
+            "(i32.store (i32.const 0) (i32.const 1)) (i32.store (i32.const 4) (i32.const 9)) (i32.const 0)",
+        ),
+        FailureKind::AbiViolation,
+    );
     let not_text = "(i32.store8 (i32.const 64) (i32.const 255)) (i32.store (i32.const 0) (i32.const 1)) (i32.store (i32.const 4) (i32.const 0)) (i32.store (i32.const 8) (i32.const 64)) (i32.store (i32.const 12) (i32.const 1)) (i32.const 0)";
     fails(&container, pure("", not_text), FailureKind::AbiViolation);
     // Bytes, but not the tuple that the manifest declares.
@@ -157,7 +200,8 @@ fn answers_that_break_the_convention_fail_with_their_own_code() {
 #[test]
 fn what_the_host_is_called_with_is_bounded() {
     let container = open();
-    let clock = r#"(import "bletchley:cryptlet/clock@1.0.0" (instance $clock (export "now" (func (result u64)))))"#;
+    let clock =
+        r#"(import "bletchley:cryptlet/clock@1.0.0" (instance $clock (export "now" (func (result u64)))))"#;
     let lowered = r#"(core func $now (canon lower (func $clock "now"))) (core instance $lowered (export "now" (func $now)))"#;
     let host = r#"(import "host" "now" (func $now (result i64)))"#;
     let flood = component(clock, lowered, host, "", "(loop $l (drop (call $now)) (br $l)) (unreachable)");
@@ -166,7 +210,8 @@ fn what_the_host_is_called_with_is_bounded() {
     let random = r#"(import "bletchley:cryptlet/random@1.0.0" (instance $random (export "bytes" (func (param "size-bytes" u32) (result (list u8))))))"#;
     let lowered = r#"(core func $bytes (canon lower (func $random "bytes") (memory $mem) (realloc $realloc))) (core instance $lowered (export "bytes" (func $bytes)))"#;
     let host = r#"(import "host" "bytes" (func $bytes (param i32 i32)))"#;
-    let much = component(random, lowered, host, "", "(call $bytes (i32.const 4097) (i32.const 512)) (unreachable)");
+    let much =
+        component(random, lowered, host, "", "(call $bytes (i32.const 4097) (i32.const 512)) (unreachable)");
     fails(&container, much, FailureKind::HostCallLimit);
 
     let log = r#"(import "bletchley:cryptlet/log@1.0.0" (instance $log
@@ -175,11 +220,29 @@ fn what_the_host_is_called_with_is_bounded() {
     let lowered = r#"(core func $emit (canon lower (func $log "emit") (memory $mem))) (core instance $lowered (export "emit" (func $emit)))"#;
     let host = r#"(import "host" "emit" (func $emit (param i32 i32 i32)))"#;
     // Fuel pays for every byte, so that a flood of long lines ends early.
-    let long = component(log, lowered, host, "", "(loop $l (call $emit (i32.const 1) (i32.const 2048) (i32.const 60000)) (br $l)) (unreachable)");
+    let long = component(
+        log,
+        lowered,
+        host,
+        "",
+        "(loop $l (call $emit (i32.const 1) (i32.const 2048) (i32.const 60000)) (br $l)) (unreachable)",
+    );
     fails(&container, long, FailureKind::OutOfFuel);
-    let outside = component(log, lowered, host, "", "(call $emit (i32.const 1) (i32.const 2048) (i32.const -1)) (unreachable)");
+    let outside = component(
+        log,
+        lowered,
+        host,
+        "",
+        "(call $emit (i32.const 1) (i32.const 2048) (i32.const -1)) (unreachable)",
+    );
     fails(&container, outside, FailureKind::AbiViolation);
-    let no_level = component(log, lowered, host, "", "(call $emit (i32.const 9) (i32.const 0) (i32.const 0)) (unreachable)");
+    let no_level = component(
+        log,
+        lowered,
+        host,
+        "",
+        "(call $emit (i32.const 9) (i32.const 0) (i32.const 0)) (unreachable)",
+    );
     fails(&container, no_level, FailureKind::AbiViolation);
 }
 
@@ -199,25 +262,43 @@ fn fetching(source: &str, body: &str) -> Vec<u8> {
         (export "get" (func (param "source" string) (param "path" string) (result (result $response (error $error)))))))"#;
     let lowered = r#"(core func $get (canon lower (func $fetch "get") (memory $mem) (realloc $realloc))) (core instance $lowered (export "get" (func $get)))"#;
     let host = r#"(import "host" "get" (func $get (param i32 i32 i32 i32 i32)))"#;
-    component(fetch, lowered, host, &format!("(data (i32.const 256) \"{source}\")(data (i32.const 300) \"abc/../d\")"), body)
+    component(
+        fetch,
+        lowered,
+        host,
+        &format!("(data (i32.const 256) \"{source}\")(data (i32.const 300) \"abc/../d\")"),
+        body,
+    )
 }
 
 #[test]
 fn fetches_are_counted_granted_and_recorded() {
     let container = WasmContainer::open(None, Arc::new(Feed)).unwrap();
-    let get = |path: u32, size: u32| format!("(call $get (i32.const 256) (i32.const 4) (i32.const {path}) (i32.const {size}) (i32.const 512))");
+    let get = |path: u32, size: u32| {
+        format!(
+            "(call $get (i32.const 256) (i32.const 4) (i32.const {path}) (i32.const {size}) (i32.const 512))"
+        )
+    };
     let echo = answer("(local.get $input)", "(local.get $input_size)");
 
     let two = run(&container, "oracle", fetching("feed", &format!("{} {} {echo}", get(300, 3), get(300, 8))));
     assert_eq!(two.status, Status::Ok);
-    let records: Vec<_> = two.transcript.fetches.iter().map(|record| (record.result, record.body.len())).collect();
+    let records: Vec<_> =
+        two.transcript.fetches.iter().map(|record| (record.result, record.body.len())).collect();
     assert_eq!(records[0], (0, 3));
     assert_eq!(records[1].0, 1, "a path that leaves its source is denied");
 
     let stranger = run(&container, "oracle", fetching("food", &format!("{} {echo}", get(300, 3))));
-    assert_eq!(stranger.transcript.fetches[0].result, 1, "a source that the manifest does not name is denied");
+    assert_eq!(
+        stranger.transcript.fetches[0].result, 1,
+        "a source that the manifest does not name is denied"
+    );
 
-    let flood = run(&container, "oracle", fetching("feed", &format!("(loop $l {} (br $l)) (unreachable)", get(300, 3))));
+    let flood = run(
+        &container,
+        "oracle",
+        fetching("feed", &format!("(loop $l {} (br $l)) (unreachable)", get(300, 3))),
+    );
     assert_eq!(flood.status.code(), FailureKind::HostCallLimit.code());
     assert_eq!(flood.transcript.fetches.len(), FETCHES_PER_CALL_MAX);
     let long = run(&container, "oracle", fetching("feed", &format!("{} (unreachable)", get(1024, 2000))));
@@ -237,16 +318,23 @@ fn what_is_no_cryptlet_is_refused_before_it_is_compiled() {
     let wasi = component(r#"(import "wasi:cli/environment@0.2.0" (instance))"#, "", "", "", "(unreachable)");
     let CheckError::Import { import, .. } = refused("oracle", wasi) else { panic!("no import") };
     assert_eq!(import, "wasi:cli/environment@0.2.0");
-    let version = component(r#"(import "bletchley:cryptlet/clock@2.0.0" (instance))"#, "", "", "", "(unreachable)");
+    let version =
+        component(r#"(import "bletchley:cryptlet/clock@2.0.0" (instance))"#, "", "", "", "(unreachable)");
     assert!(matches!(refused("utility", version), CheckError::Import { .. }));
     assert_eq!(refused("utility", wat::parse_str("(component)").unwrap()), CheckError::NoHandler);
-    assert!(matches!(refused("utility", wat::parse_str("(module)").unwrap()), CheckError::NotAComponent { .. }));
+    assert!(matches!(
+        refused("utility", wat::parse_str("(module)").unwrap()),
+        CheckError::NotAComponent { .. }
+    ));
     assert!(matches!(refused("utility", b"(component)".to_vec()), CheckError::NotAComponent { .. }));
     let threads = pure("(memory $m 1 1 shared)", "(unreachable)");
     assert!(matches!(refused("utility", threads), CheckError::Invalid(_)));
     let wide_memory = pure("(memory $m i64 1)", "(unreachable)");
     assert!(matches!(refused("utility", wide_memory), CheckError::Invalid(_)));
-    let relaxed = pure("", "(drop (i8x16.relaxed_swizzle (v128.const i64x2 0 0) (v128.const i64x2 0 0))) (unreachable)");
+    let relaxed = pure(
+        "",
+        "(drop (i8x16.relaxed_swizzle (v128.const i64x2 0 0) (v128.const i64x2 0 0))) (unreachable)",
+    );
     assert!(matches!(refused("utility", relaxed), CheckError::Invalid(_)));
     let good = echo();
     for cut in (8..good.len()).step_by(37) {
@@ -288,11 +376,10 @@ fn what_cannot_start_or_asks_too_much_is_not_loaded() {
     let loaded = container.load(&package("utility", component("", &many, "", "", "(unreachable)")));
     assert!(matches!(loaded, Err(LoadError::Unusable { .. })), "{loaded:?}");
     for (from, to) in [("10000000", "99999999999"), ("1048576", "999999999"), ("5000", "99999")] {
-        let text = format!(
-            "name = \"guest\"\nversion = \"1.0.0\"\npublisher = \"test\"\nlanguage = \"wat\"\nworld = \"utility\"\n\
-             [limits]\nfuel = 10000000\nmemory_bytes = 1048576\ntimeout_ms = 5000\n[[methods]]\nname = \"echo\"\n"
-        );
-        let greedy = Package::new(Manifest::from_toml(&text.replacen(from, to, 1)).unwrap(), echo().into()).unwrap();
+        let text = "name = \"guest\"\nversion = \"1.0.0\"\npublisher = \"test\"\nlanguage = \"wat\"\nworld = \"utility\"\n\
+             [limits]\nfuel = 10000000\nmemory_bytes = 1048576\ntimeout_ms = 5000\n[[methods]]\nname = \"echo\"\n";
+        let greedy =
+            Package::new(Manifest::from_toml(&text.replacen(from, to, 1)).unwrap(), echo().into()).unwrap();
         assert!(matches!(container.load(&greedy), Err(LoadError::TooDemanding { .. })), "{to}");
     }
     is_alive(&container);
@@ -308,7 +395,10 @@ fn a_call_that_cannot_be_one_does_not_run() {
     assert_eq!(code("echo", vec![1, 2, 3]), FailureKind::InvalidInput.code());
     assert_eq!(code("echo", [input(), vec![0; 32]].concat()), FailureKind::InvalidInput.code());
     let absent = PackageId(B256::ZERO);
-    assert_eq!(container.invoke(&absent, &invocation("echo", input())).status.code(), UnavailableKind::NotLoaded.code());
+    assert_eq!(
+        container.invoke(&absent, &invocation("echo", input())).status.code(),
+        UnavailableKind::NotLoaded.code()
+    );
     container.unload(&id);
     assert_eq!(code("echo", input()), UnavailableKind::NotLoaded.code());
 }
@@ -317,7 +407,10 @@ fn a_call_that_cannot_be_one_does_not_run() {
 fn the_wall_clock_is_a_backstop_and_no_result() {
     let container = open();
     let text = manifest("utility", "");
-    let patient = Manifest { limits: bletchley_cryptlet::manifest::Limits { fuel: limits::FUEL_MAX, ..text.limits }, ..text };
+    let patient = Manifest {
+        limits: bletchley_cryptlet::manifest::Limits { fuel: limits::FUEL_MAX, ..text.limits },
+        ..text
+    };
     let package = Package::new(patient, pure("", "(loop $l (br $l)) (unreachable)").into()).unwrap();
     let id = container.load(&package).unwrap();
     let mut call = invocation("echo", input());
@@ -326,6 +419,49 @@ fn the_wall_clock_is_a_backstop_and_no_result() {
     assert_eq!(outcome.status.code(), UnavailableKind::Timeout.code());
     assert!(!outcome.status.is_recordable());
     is_alive(&container);
+}
+
+#[test]
+fn the_call_s_context_and_randomness_are_its_own() {
+    let container = open();
+    let context = r#"(import "bletchley:cryptlet/context@1.0.0" (instance $context
+        (type $r (record (field "call-id" (list u8)) (field "ledger" (list u8)) (field "height" u64) (field "block-time-ms" u64) (field "caller" (list u8))))
+        (export "call-context" (type $call (eq $r)))
+        (export "current" (func (result $call)))))
+        (import "bletchley:cryptlet/random@1.0.0" (instance $random (export "bytes" (func (param "size-bytes" u32) (result (list u8))))))"#;
+    let lowered = r#"(core func $current (canon lower (func $context "current") (memory $mem) (realloc $realloc)))
+        (core func $bytes (canon lower (func $random "bytes") (memory $mem) (realloc $realloc)))
+        (core instance $lowered (export "current" (func $current)) (export "bytes" (func $bytes)))"#;
+    let host = r#"(import "host" "current" (func $current (param i32))) (import "host" "bytes" (func $bytes (param i32 i32)))"#;
+    // The ABI's bytes of 32 + 8 + 8 + 20 + 32: call id, height, time, caller, randomness.
+    let body = format!(
+        "(call $current (i32.const 512)) (i32.store8 (i32.const 631) (i32.const 32)) (i32.store8 (i32.const 663) (i32.const 100))
+         (memory.copy (i32.const 664) (i32.load (i32.const 512)) (i32.const 32))
+         (memory.copy (i32.const 696) (i32.const 528) (i32.const 16))
+         (memory.copy (i32.const 712) (i32.load (i32.const 544)) (i32.const 20))
+         (call $bytes (i32.const 32) (i32.const 576))
+         (memory.copy (i32.const 732) (i32.load (i32.const 576)) (i32.const 32)) {}",
+        answer("(i32.const 600)", "(i32.const 192)")
+    );
+    let package = package("utility", component(context, lowered, host, "", &body));
+    let id = container.load(&package).unwrap();
+    let mut call = invocation("echo", input());
+    let first = container.invoke(&id, &call);
+    assert_eq!(first.status, Status::Ok);
+    let seen = first.output.slice(64..164);
+    assert_eq!(seen[..32], call.call_id[..]);
+    assert_eq!(seen[32..40], call.height.0.to_le_bytes());
+    assert_eq!(seen[40..48], call.block_time.0.to_le_bytes());
+    assert_eq!(seen[48..68], call.caller[..]);
+    let expected =
+        keccak256([b"bletchley/cryptlet/random/1".as_slice(), call.call_id.as_slice(), &[0; 8]].concat());
+    assert_eq!(seen[68..], expected[..]);
+    assert_eq!(container.invoke(&id, &call), first);
+    call.call_id = B256::repeat_byte(9);
+    let second = container.invoke(&id, &call);
+    assert_ne!(second.output.slice(132..164), first.output.slice(132..164));
+    assert_ne!(second.host_calls_digest, first.host_calls_digest);
+    assert_eq!(second.fuel_used, first.fuel_used);
 }
 
 #[test]

@@ -30,7 +30,9 @@ pub enum CheckError {
         size_bytes: usize,
     },
     /// Not a wasm component.
-    #[error("the code is {found}, not a wasm component: build it with the tools of your language for components")]
+    #[error(
+        "the code is {found}, not a wasm component: build it with the tools of your language for components"
+    )]
     NotAComponent {
         /// What it is.
         found: &'static str,
@@ -129,5 +131,9 @@ fn push<'a>(names: &mut Vec<&'a str>, name: &'a str) -> Result<(), CheckError> {
 }
 
 fn invalid(error: wasmparser::BinaryReaderError) -> CheckError {
-    CheckError::Invalid(format!("{} at byte {}", error.message().chars().take(200).collect::<String>(), error.offset()))
+    CheckError::Invalid(format!(
+        "{} at byte {}",
+        error.message().chars().take(200).collect::<String>(),
+        error.offset()
+    ))
 }

@@ -1,8 +1,8 @@
 //! The engine and its profile: every setting that an outcome depends on, in one place.
 
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
-    WasmFeatures,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    WasmBacktraceDetails, WasmFeatures,
 };
 
 use super::limits;
@@ -22,8 +22,10 @@ pub const PROFILE_NAME: &str = "bletchley-wasm-1";
 const WASM_STACK_SIZE_BYTES: usize = 512 * 1024;
 /// Size of a core instance's or component's own tables in the pool.
 const INSTANCE_SIZE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Memory of a slot that is zeroed in place rather than given back to the system.
-const KEEP_RESIDENT_SIZE_BYTES: usize = 128 * 1024;
+/// Memory of a slot that is put back in place rather than given back to the system: page faults cost more.
+const MEMORY_RESIDENT_SIZE_BYTES: usize = 2 * 1024 * 1024;
+/// The same of a table.
+const TABLE_RESIDENT_SIZE_BYTES: usize = 64 * 1024;
 /// Slots that stay warm.
 const WARM_SLOTS_MAX: u32 = 64;
 
@@ -72,8 +74,8 @@ fn pool() -> PoolingAllocationConfig {
         .max_component_instance_size(INSTANCE_SIZE_BYTES_MAX)
         .max_core_instance_size(INSTANCE_SIZE_BYTES_MAX)
         .table_elements(limits::TABLE_ELEMENTS_MAX)
-        .linear_memory_keep_resident(KEEP_RESIDENT_SIZE_BYTES)
-        .table_keep_resident(KEEP_RESIDENT_SIZE_BYTES)
+        .linear_memory_keep_resident(MEMORY_RESIDENT_SIZE_BYTES)
+        .table_keep_resident(TABLE_RESIDENT_SIZE_BYTES)
         .max_unused_warm_slots(WARM_SLOTS_MAX)
         .pagemap_scan(Enabled::Auto);
     pool
@@ -109,7 +111,24 @@ pub fn profile() -> ExecutionProfile {
 
 #[cfg(test)]
 mod tests {
-    use super::WASMTIME_VERSION;
+    use super::{PROFILE_NAME, WASMTIME_VERSION, profile};
+
+    #[test]
+    fn the_specification_lists_every_flag_with_its_value() {
+        let specification = include_str!("../../../../specs/cryptlet.md");
+        assert!(
+            specification.contains(&format!("The profile `{PROFILE_NAME}` is wasmtime {WASMTIME_VERSION},"))
+        );
+        for (flag, value) in profile().flags {
+            let line = specification
+                .lines()
+                .find(|line| line.starts_with("| ") && line.contains(&format!("`{flag}`")));
+            assert!(
+                line.is_some_and(|line| line.contains(&format!("`{value}`"))),
+                "{flag}={value}: {line:?}"
+            );
+        }
+    }
 
     #[test]
     fn the_profile_names_the_version_that_is_built() {

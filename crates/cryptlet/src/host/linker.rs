@@ -83,7 +83,8 @@ fn log(instance: &mut LinkerInstance<'_, CallState>) -> wasmtime::Result<()> {
     instance.func_wrap("emit", |mut store: Store<'_>, (level, message): (LogLevel, WasmStr)| {
         let text = message.to_str(&store)?;
         let moved_bytes = text.len();
-        let end = (0..=limits::LOG_MESSAGE_SIZE_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let end =
+            (0..=limits::LOG_MESSAGE_SIZE_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         let kept = text.get(..end.min(moved_bytes)).unwrap_or_default().to_owned();
         charge(&mut store, moved_bytes)?;
         let state = store.data_mut();

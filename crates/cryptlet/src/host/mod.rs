@@ -34,8 +34,8 @@ use crate::{
     abi,
     aot::AotCache,
     container::{
-        Container, FailureKind, INPUT_SIZE_BYTES_MAX, Invocation, LoadError, OUTPUT_SIZE_BYTES_MAX, Outcome, Outside,
-        Status, UnavailableKind,
+        Container, FailureKind, INPUT_SIZE_BYTES_MAX, Invocation, LoadError, OUTPUT_SIZE_BYTES_MAX, Outcome,
+        Outside, Status, UnavailableKind,
     },
     fetch::Fetcher,
     manifest::{Isolation, Manifest, World},
@@ -72,8 +72,8 @@ struct Loaded {
 }
 
 struct MethodTypes {
-    inputs: DynSolType,
-    outputs: DynSolType,
+    inputs: Vec<DynSolType>,
+    outputs: Vec<DynSolType>,
 }
 
 /// Why the container could not be opened.
@@ -129,7 +129,12 @@ impl WasmContainer {
             .map_err(|source| LoadError::Refused { name: manifest.name.clone(), source })?;
         let unusable = |stage| {
             let (name, profile) = (manifest.name.clone(), self.profile.name.clone());
-            move |error: wasmtime::Error| LoadError::Unusable { name, stage, profile, reason: first_line(&error) }
+            move |error: wasmtime::Error| LoadError::Unusable {
+                name,
+                stage,
+                profile,
+                reason: first_line(&error),
+            }
         };
         let component = self.compile(package).map_err(unusable("compile"))?;
         let missing = |what: &str| unusable("link")(wasmtime::Error::msg(format!("there is no {what}")));
@@ -140,7 +145,8 @@ impl WasmContainer {
             .and_then(|handler| component.get_export_index(Some(&handler), "handle"))
             .ok_or_else(|| missing("function `handle` in its handler"))?;
         let types = method_types(&manifest).ok_or_else(|| missing("known type in a method"))?;
-        let memory_bytes_max = usize::try_from(manifest.limits.memory_bytes).unwrap_or(limits::MEMORY_SIZE_BYTES_MAX);
+        let memory_bytes_max =
+            usize::try_from(manifest.limits.memory_bytes).unwrap_or(limits::MEMORY_SIZE_BYTES_MAX);
         Ok(Loaded { types, memory_bytes_max, pre, handle, manifest })
     }
 
@@ -185,7 +191,11 @@ impl WasmContainer {
         loaded
             .pre
             .instantiate(&mut store)
-            .and_then(|instance| instance.get_typed_func::<HandleParams<'_>, HandleResult>(&mut store, &loaded.handle).map(drop))
+            .and_then(|instance| {
+                instance
+                    .get_typed_func::<HandleParams<'_>, HandleResult>(&mut store, &loaded.handle)
+                    .map(drop)
+            })
             .map_err(|error| unusable(classify(&error, Phase::Start).reason().to_owned()))?;
         drop(store);
         Ok(loaded)
@@ -237,7 +247,8 @@ impl WasmContainer {
         } else {
             (status, output)
         };
-        let out_of_fuel = matches!(&status, Status::Failed(failure) if failure.kind == FailureKind::OutOfFuel);
+        let out_of_fuel =
+            matches!(&status, Status::Failed(failure) if failure.kind == FailureKind::OutOfFuel);
         Outcome {
             status,
             output,
@@ -297,8 +308,8 @@ impl Container for WasmContainer {
             let reason = format!("{} has no method `{method}`", loaded.manifest.name);
             return Outcome::not_run(Status::failed(FailureKind::UnknownMethod, reason));
         };
-        if !is_encoding(&types.inputs, &call.input) {
-            let reason = format!("the input is not the ABI encoding of {}", types.inputs.sol_type_name());
+        if !abi::is_canonical(&types.inputs, &call.input) {
+            let reason = format!("the input is not the ABI encoding of {}", tuple_name(&types.inputs));
             return Outcome::not_run(Status::failed(FailureKind::InvalidInput, reason));
         }
         self.run(Arc::clone(&loaded), call, types)
@@ -311,8 +322,9 @@ fn answer(store: &mut Store<CallState>, loaded: &Loaded, call: &Invocation) -> R
     let handle = instance
         .get_typed_func::<HandleParams<'_>, HandleResult>(&mut *store, &loaded.handle)
         .map_err(|error| classify(&error, Phase::Call))?;
-    let (answer,) =
-        handle.call(&mut *store, (&call.method, &call.input)).map_err(|error| classify(&error, Phase::Call))?;
+    let (answer,) = handle
+        .call(&mut *store, (&call.method, &call.input))
+        .map_err(|error| classify(&error, Phase::Call))?;
     answer.map_err(|error| match error {
         CryptletError::InvalidInput(reason) => Status::failed(FailureKind::InvalidInput, reason),
         CryptletError::Denied(reason) => Status::failed(FailureKind::Denied, reason),
@@ -325,8 +337,9 @@ fn accept(output: Vec<u8>, types: &MethodTypes) -> (Status, Bytes) {
     if output.len() > OUTPUT_SIZE_BYTES_MAX {
         return (Status::failed(FailureKind::OutputTooLarge, too_large()), Bytes::new());
     }
-    if !is_encoding(&types.outputs, &output) {
-        let reason = format!("the cryptlet's output is not the ABI encoding of {}", types.outputs.sol_type_name());
+    if !abi::is_canonical(&types.outputs, &output) {
+        let reason =
+            format!("the cryptlet's output is not the ABI encoding of {}", tuple_name(&types.outputs));
         return (Status::failed(FailureKind::AbiViolation, reason), Bytes::new());
     }
     (Status::Ok, output.into())
@@ -336,15 +349,14 @@ fn too_large() -> String {
     format!("the cryptlet hands over more than {OUTPUT_SIZE_BYTES_MAX} bytes")
 }
 
-/// Whether these are the canonical encoding of a value of this tuple: what a contract's `abi.decode` accepts.
-fn is_encoding(tuple: &DynSolType, bytes: &[u8]) -> bool {
-    tuple.abi_decode_params(bytes).is_ok_and(|value| value.abi_encode_params() == bytes)
+fn tuple_name(types: &[DynSolType]) -> String {
+    let names: Vec<_> = types.iter().map(DynSolType::sol_type_name).collect();
+    format!("({})", names.join(","))
 }
 
 fn method_types(manifest: &Manifest) -> Option<HashMap<String, MethodTypes>> {
     let tuple = |parameters: &[crate::manifest::Parameter]| {
-        let kinds: Result<Vec<_>, _> = parameters.iter().map(|parameter| abi::parse_type(&parameter.kind)).collect();
-        kinds.ok().map(DynSolType::Tuple)
+        parameters.iter().map(|parameter| abi::parse_type(&parameter.kind).ok()).collect::<Option<Vec<_>>>()
     };
     manifest
         .methods
@@ -390,23 +402,32 @@ fn classify(error: &wasmtime::Error, phase: Phase) -> Status {
     if let Some(trap) = error.downcast_ref::<Trap>() {
         return match trap {
             Trap::OutOfFuel => Status::failed(FailureKind::OutOfFuel, OUT_OF_FUEL),
-            Trap::StackOverflow => Status::failed(FailureKind::StackOverflow, "the cryptlet's stack overflowed"),
-            Trap::Interrupt => Status::unavailable(UnavailableKind::Timeout, "the cryptlet did not answer in time"),
+            Trap::StackOverflow => {
+                Status::failed(FailureKind::StackOverflow, "the cryptlet's stack overflowed")
+            }
+            Trap::Interrupt => {
+                Status::unavailable(UnavailableKind::Timeout, "the cryptlet did not answer in time")
+            }
             other => Status::failed(FailureKind::Trap, format!("the cryptlet trapped: {other}")),
         };
     }
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         return Status::unavailable(UnavailableKind::Busy, "all instances of this host are taken");
     }
-    if first_line(error).starts_with(TRANSFER_REFUSED) || error.root_cause().to_string().starts_with(TRANSFER_REFUSED) {
+    if first_line(error).starts_with(TRANSFER_REFUSED)
+        || error.root_cause().to_string().starts_with(TRANSFER_REFUSED)
+    {
         return Status::failed(FailureKind::OutputTooLarge, too_large());
     }
     tracing::debug!(%error, "host.error");
     match phase {
-        Phase::Start => Status::unavailable(UnavailableKind::HostFault, "the host could not make an instance"),
-        Phase::Call => {
-            Status::failed(FailureKind::AbiViolation, "the cryptlet broke the calling convention of components")
+        Phase::Start => {
+            Status::unavailable(UnavailableKind::HostFault, "the host could not make an instance")
         }
+        Phase::Call => Status::failed(
+            FailureKind::AbiViolation,
+            "the cryptlet broke the calling convention of components",
+        ),
     }
 }
 

@@ -6,12 +6,12 @@ use alloy_primitives::{B256, Keccak256};
 use wasmtime::{ResourceLimiter, StoreContextMut};
 
 use super::{Loaded, limits};
+use crate::container::Outside;
 use crate::{
     container::{FailureKind, Invocation, Status, UnavailableKind},
     fetch::{Fetched, Fetcher, check_path},
     transcript::{FETCHES_PER_CALL_MAX, Transcript, host_calls_next, host_calls_start},
 };
-use crate::container::Outside;
 
 const RANDOM_DOMAIN: &[u8] = b"bletchley/cryptlet/random/1";
 
@@ -46,7 +46,12 @@ pub(super) struct CallState {
 }
 
 impl CallState {
-    pub(super) fn new(call: Invocation, package: Arc<Loaded>, fetcher: Arc<dyn Fetcher>, deadline: Instant) -> Self {
+    pub(super) fn new(
+        call: Invocation,
+        package: Arc<Loaded>,
+        fetcher: Arc<dyn Fetcher>,
+        deadline: Instant,
+    ) -> Self {
         Self {
             random: RandomStream::new(call.call_id),
             call,
@@ -88,7 +93,8 @@ impl CallState {
             let reason = format!("more than {FETCHES_PER_CALL_MAX} fetches in one call");
             return Err(Abort::failed(FailureKind::HostCallLimit, reason));
         }
-        let declared = self.package.manifest.capabilities.fetch.iter().find(|declared| declared.name == source);
+        let declared =
+            self.package.manifest.capabilities.fetch.iter().find(|declared| declared.name == source);
         // What manifest and path forbid is forbidden on every host, so a record cannot say otherwise.
         let forbidden = match declared {
             None => Some(Fetched::Denied(format!("the manifest names no source `{source}`"))),
@@ -99,7 +105,10 @@ impl CallState {
             (Outside::Live, None, Some(declared)) => {
                 let left = self.deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return Err(Abort::unavailable(UnavailableKind::Timeout, "the time ran out before a fetch"));
+                    return Err(Abort::unavailable(
+                        UnavailableKind::Timeout,
+                        "the time ran out before a fetch",
+                    ));
                 }
                 self.fetcher.get(declared, path, left)
             }
@@ -154,12 +163,18 @@ pub(super) fn byte_fuel(moved_bytes: usize) -> u64 {
 pub(super) const OUT_OF_FUEL: &str = "the cryptlet ran out of fuel";
 
 impl ResourceLimiter for CallState {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let allowed = self.package.memory_bytes_max;
         let total = self.memory_bytes.saturating_sub(current).saturating_add(desired);
         if total > allowed {
             // A refusal that the guest could survive would let one outcome depend on how it does.
-            let reason = format!("the cryptlet asked for {total} bytes of memory, its manifest allows {allowed}");
+            let reason =
+                format!("the cryptlet asked for {total} bytes of memory, its manifest allows {allowed}");
             return Err(Abort::failed(FailureKind::OutOfMemory, reason).into());
         }
         self.growth_was_fair = maximum.is_none_or(|maximum| desired <= maximum);
@@ -175,9 +190,17 @@ impl ResourceLimiter for CallState {
         Ok(())
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if desired > limits::TABLE_ELEMENTS_MAX {
-            let reason = format!("the cryptlet asked for a table of {desired}, allowed are {}", limits::TABLE_ELEMENTS_MAX);
+            let reason = format!(
+                "the cryptlet asked for a table of {desired}, allowed are {}",
+                limits::TABLE_ELEMENTS_MAX
+            );
             return Err(Abort::failed(FailureKind::OutOfMemory, reason).into());
         }
         Ok(true)

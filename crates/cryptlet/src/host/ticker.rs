@@ -87,7 +87,11 @@ fn run(shared: &Shared, engine: &Engine) {
         if state.active == 0 {
             shared.work.wait(&mut state);
         } else {
-            let _ = shared.work.wait_while_for(&mut state, |state| !state.stopping, Duration::from_millis(EPOCH_MS));
+            let _ = shared.work.wait_while_for(
+                &mut state,
+                |state| !state.stopping,
+                Duration::from_millis(EPOCH_MS),
+            );
             engine.increment_epoch();
         }
     }

@@ -72,7 +72,8 @@ pub(crate) fn call(
     values: &Value,
 ) -> Result<(Value, Outcome), (u8, String)> {
     let manifest = container.manifest(package).unwrap();
-    let outcome = container.invoke(package, &invocation(method, manifest.encode_call(method, values).unwrap()));
+    let outcome =
+        container.invoke(package, &invocation(method, manifest.encode_call(method, values).unwrap()));
     match &outcome.status {
         Status::Ok => Ok((manifest.decode_output(method, &outcome.output).unwrap(), outcome)),
         other => Err((other.code(), other.reason().to_owned())),

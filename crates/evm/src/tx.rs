@@ -158,6 +158,9 @@ struct Decoded {
     raw: Bytes,
 }
 
+/// A decoded transaction with the digests and signatures that are to be recovered for it.
+type Pending = (Decoded, Vec<(B256, Signature)>);
+
 fn decode(raw: Bytes, rules: &TxRules) -> Result<Decoded, TxError> {
     if raw.len() > TX_SIZE_BYTES_MAX {
         return Err(TxError::TooLong(raw.len()));
@@ -271,7 +274,7 @@ pub(crate) fn recover_batch(
     known: impl Fn(&B256) -> Option<Arc<RecoveredTx>>,
 ) -> Vec<Result<Arrival, TxError>> {
     let inline = raws.len() <= INLINE_MAX;
-    let decoded: Vec<Result<(Decoded, Vec<(B256, Signature)>), TxError>> = if inline {
+    let decoded: Vec<Result<Pending, TxError>> = if inline {
         raws.into_iter().map(|raw| decode_with_digests(raw, rules)).collect()
     } else {
         raws.into_par_iter().with_min_len(DECODE_CHUNK).map(|raw| decode_with_digests(raw, rules)).collect()
@@ -324,7 +327,7 @@ fn authorization_signature(authorization: &SignedAuthorization) -> Signature {
     joined(authorization.r(), authorization.s(), authorization.y_parity())
 }
 
-fn decode_with_digests(raw: Bytes, rules: &TxRules) -> Result<(Decoded, Vec<(B256, Signature)>), TxError> {
+fn decode_with_digests(raw: Bytes, rules: &TxRules) -> Result<Pending, TxError> {
     let decoded = decode(raw, rules)?;
     let items = decoded.signatures().collect();
     Ok((decoded, items))

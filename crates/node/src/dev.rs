@@ -3,6 +3,7 @@
 use crate::engines::EngineThread;
 use crate::gate::Gate;
 use crate::signals::WallSignals;
+use alloy_consensus::Transaction as _;
 use bletchley_api::{DevControl, DevError};
 use bletchley_consensus::{Cadence, CadenceHandle};
 use bletchley_evm::{EvmLedger, TxPlace};
@@ -39,8 +40,11 @@ impl Steering {
         }
     }
 
+    /// Whether the next block can take it: one behind a gap in its sender's nonces waits for another transaction.
     fn is_waiting(&self, transaction: B256) -> bool {
-        matches!(self.ledger.transaction(transaction), Ok(Some(found)) if matches!(found.place, TxPlace::Pending))
+        let Ok(Some(found)) = self.ledger.transaction(transaction) else { return false };
+        let has_gap = found.tx.tx.nonce() >= self.ledger.pool_nonce(&found.tx.sender);
+        matches!(found.place, TxPlace::Pending) && !has_gap
     }
 }
 

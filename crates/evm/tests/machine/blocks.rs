@@ -46,7 +46,7 @@ fn nothing_is_visible_before_commit_and_discard_forgets() {
     let one = world.propose_at(TimestampMs(START.0 + 1), false).unwrap();
     let two = world.propose_at(TimestampMs(START.0 + 2), false).unwrap();
     assert_ne!(one.meta.hash, two.meta.hash);
-    assert_eq!(one.state_root != before.state_root, true);
+    assert_ne!(one.state_root, before.state_root);
     assert_eq!(world.ledger.head(), before);
     assert_eq!(world.ledger.nonce(&key(0).address(), BlockRef::Latest).unwrap(), 0);
     world.ledger.machine().discard(one.meta.hash);
@@ -66,6 +66,8 @@ fn an_empty_pool_makes_no_block_unless_one_is_wanted() {
     assert_eq!(world.ledger.head().height, Height(1));
 }
 
+type Change = Box<dyn FnOnce(&mut Header)>;
+
 /// Re-seals a block with another header.
 fn altered(executed: &Executed, change: impl FnOnce(&mut Header)) -> Block {
     let mut header = Header::decode(&mut executed.block.header.as_ref()).unwrap();
@@ -81,7 +83,7 @@ fn every_header_field_is_checked_and_a_refused_block_leaves_no_trace() {
     let machine = theirs.ledger.machine();
     let before = theirs.ledger.head();
     let other = B256::repeat_byte(0xee);
-    let changes: Vec<(&str, Box<dyn FnOnce(&mut Header)>)> = vec![
+    let changes: Vec<(&str, Change)> = vec![
         ("timestamp", Box::new(|h| h.timestamp += 1)),
         ("gasLimit", Box::new(|h| h.gas_limit += 1)),
         ("baseFeePerGas", Box::new(|h| h.base_fee_per_gas = Some(1))),

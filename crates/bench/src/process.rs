@@ -1,0 +1,109 @@
+//! A node under measurement: started, watched through the kernel's own accounting, ended by its pid.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest wait for a node to answer.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A child that ends when dropped.
+pub(crate) struct Node {
+    child: Child,
+    /// JSON-RPC endpoint.
+    pub(crate) rpc: String,
+    /// Time from spawn to the ready line.
+    pub(crate) ready: Duration,
+}
+
+impl Node {
+    /// Starts `bletchley up --json` and waits for its ready line.
+    pub(crate) fn bletchley(bin: &str, args: &[&str]) -> Result<Self> {
+        let started = Instant::now();
+        let mut child = Command::new(bin)
+            .arg("up")
+            .args(["--json", "--port-base", "0"])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {bin}"))?;
+        let out = child.stdout.take().context("no stdout")?;
+        let mut lines = BufReader::new(out).lines();
+        let rpc = loop {
+            let Some(line) = lines.next() else { bail!("{bin} ended before it was ready") };
+            let event: Value = serde_json::from_str(&line?)?;
+            if event.get("ready") == Some(&Value::Bool(true)) {
+                break event
+                    .get("rpc")
+                    .and_then(Value::as_str)
+                    .context("no rpc in the ready line")?
+                    .to_owned();
+            }
+        };
+        let ready = started.elapsed();
+        std::thread::spawn(move || lines.for_each(drop)); // keep the pipe empty
+        Ok(Self { child, rpc, ready })
+    }
+
+    /// Starts anvil on a free port.
+    pub(crate) fn anvil(bin: &str, args: &[&str]) -> Result<Self> {
+        let started = Instant::now();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let child = Command::new(bin)
+            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .with_context(|| format!("starting {bin}"))?;
+        let node = Self { child, rpc: format!("http://127.0.0.1:{port}"), ready: Duration::ZERO };
+        while crate::rpc::call(&node.rpc, "eth_chainId", &serde_json::json!([])).is_err() {
+            if started.elapsed() > START_TIMEOUT {
+                bail!("{bin} did not answer within {START_TIMEOUT:?}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(Self { ready: started.elapsed(), ..node })
+    }
+
+    /// CPU seconds (user and system, all threads) since the start.
+    pub(crate) fn cpu_s(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let after = stat.rsplit_once(')').context("stat has no name")?.1;
+        let fields: Vec<&str> = after.split_whitespace().collect();
+        let ticks: u64 = [11, 12].iter().filter_map(|i| fields.get(*i)?.parse::<u64>().ok()).sum();
+        // SAFETY: sysconf reads a constant of the running system and touches no memory of ours.
+        #[allow(unsafe_code)]
+        let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+        Ok(ticks as f64 / per_second as f64)
+    }
+
+    /// Resident memory now, in bytes.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// Asks the node to stop (SIGTERM) and waits for it.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        // SAFETY: signals exactly the child that this value owns and has not reaped.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::kill(i32::try_from(self.child.id())?, libc::SIGTERM);
+        }
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -113,4 +113,8 @@ fn main() {
     execute.print("execute", count);
     let sum = [&submit, &propose, &commit].iter().map(|stage| stage.cpu_us).sum::<u64>();
     println!("a proposer spends {:.2} us CPU per transfer, recovery included", sum as f64 / count as f64);
+    let mut open = Stage::default();
+    let again = open.time(|| ledger.reopen());
+    assert_eq!(again.machine.head(), ledger.machine.head());
+    open.print("open, per output made", again.machine.output_counts().0 as usize);
 }

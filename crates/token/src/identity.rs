@@ -23,8 +23,8 @@ pub enum IdentityError {
     /// No property, or too many.
     #[error("{0} properties; an identity has 1 to {PROPERTIES_MAX}")]
     Count(usize),
-    /// A name or value is too long, or a name is empty.
-    #[error("property {0:?} is empty or longer than its bound")]
+    /// A name or value is too long, or a name is empty or has control characters.
+    #[error("property {0:?} is empty, longer than its bound, or has control characters in its name")]
     Size(String),
     /// The salt or the parameters of the memory-hard hash are out of bounds.
     #[error(transparent)]
@@ -72,6 +72,7 @@ impl Properties {
         }
         let broken = map.iter().find(|(name, value)| {
             name.is_empty()
+                || !is_plain(name)
                 || name.len() > PROPERTY_NAME_SIZE_BYTES_MAX
                 || value.len() > PROPERTY_VALUE_SIZE_BYTES_MAX
         });

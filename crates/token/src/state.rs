@@ -2,7 +2,7 @@
 //! and its key-value form, which a store keeps as diffs and snapshots.
 
 use crate::codec::{OptionalHash, decimal, shared, tagged_rlp};
-use crate::identity::{CompositeRecord, TokenRecord};
+use crate::identity::{CLASS, CompositeRecord, IdentityError, Properties, SERIAL, TokenRecord};
 use crate::tree::{OutputTree, leaf, leaf_hash, output_digest};
 use crate::{AssetId, Entry, Output, OutputRef, Owner, TokenId};
 use alloy_rlp::{RlpDecodable, RlpEncodable};
@@ -90,6 +90,29 @@ impl TokenInfo {
             Self::Identity { label, .. } | Self::Composite { label, .. } => label,
             Self::Control { .. } => "asset control",
             Self::Entry { name, .. } => name,
+        }
+    }
+
+    /// Names of the properties to ask for when checking this token; none when it has none.
+    #[must_use]
+    pub fn property_names(&self) -> Vec<String> {
+        match self {
+            Self::Identity { record, .. } => record.property_names(),
+            Self::Composite { .. } => vec![CLASS.to_owned(), SERIAL.to_owned()],
+            Self::Control { .. } | Self::Entry { .. } => Vec::new(),
+        }
+    }
+
+    /// Whether these are the properties that identify the token. For people and organisations this costs what the
+    /// record's Argon2id parameters say, at most 256 MiB and 16 passes.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when the record's parameters are out of bounds.
+    pub fn matches(&self, properties: &Properties) -> Result<bool, IdentityError> {
+        match self {
+            Self::Identity { record, .. } => record.matches(properties),
+            Self::Composite { record, .. } => Ok(record.matches(properties)),
+            Self::Control { .. } | Self::Entry { .. } => Ok(false),
         }
     }
 

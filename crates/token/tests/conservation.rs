@@ -9,6 +9,8 @@ use bletchley_token::{
     TxBuilder, Unspent, Value,
 };
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use std::collections::{BTreeMap, BTreeSet};
 use support::{GENESIS, LEDGER, Ledger, address, key, lock};
 
@@ -83,28 +85,38 @@ impl World {
         self.ledger.submit(tx).is_ok()
     }
 
-    fn apply(&mut self, op: Op) {
-        let is_token = |u: &Unspent| matches!(u.output.value, Value::Token { .. });
-        let is_amount = |u: &Unspent| matches!(u.output.value, Value::Amount { .. });
-        let token_of = |u: &Unspent| u.output.value.unique().unwrap();
+    /// Does what is asked, as far as it is possible; says whether the ledger took it.
+    fn apply(&mut self, op: Op) -> bool {
         match op {
-            Op::Issue { who, serial } => {
-                let maker = PEOPLE[who];
-                let record = TokenRecord::thing(address(maker), "thing", &serial.to_string()).unwrap();
-                self.tokens.insert(record.id());
-                let tx = TxBuilder::issue(LEDGER, address(maker), [(record, String::new(), lock(maker))]);
-                self.submit(&tx.sign(&[&key(maker)]));
+            Op::Mint { .. } | Op::Redeem { .. } | Op::Pay { .. } => self.amounts(op).unwrap_or_default(),
+            Op::Compose { .. } | Op::Decompose { .. } => self.wholes(op).unwrap_or_default(),
+            Op::Block => {
+                if let Some(block) = self.ledger.propose() {
+                    self.ledger.keep(&block);
+                }
+                self.check();
+                true
             }
+            _ => self.things(op).unwrap_or_default(),
+        }
+    }
+
+    /// What happens to money.
+    fn amounts(&mut self, op: Op) -> Option<bool> {
+        let is_amount = |u: &Unspent| matches!(u.output.value, Value::Amount { .. });
+        let taken = match op {
             Op::Mint { amount } => {
                 let control = (self.control, lock("bank"));
                 let tx = TxBuilder::issue_amount(LEDGER, self.euro, amount.into(), control, lock("ann"));
                 let tx = tx.sign(&[&key("bank")]);
-                if self.submit(&tx) {
+                let taken = self.submit(&tx);
+                if taken {
                     self.control = tx.output(0);
                 }
+                taken
             }
             Op::Redeem { pick, amount } => {
-                let Some(from) = self.pick(pick, is_amount) else { return };
+                let from = self.pick(pick, is_amount)?;
                 let Value::Amount { amount: held, .. } = from.output.value else { unreachable!() };
                 let mut tx =
                     TxBuilder::redeem(LEDGER, self.euro, amount.into(), (self.control, lock("bank")));
@@ -113,12 +125,14 @@ impl World {
                     tx = tx.amount(self.euro, rest, from.output.lock.clone());
                 }
                 let tx = tx.sign(&[&key("bank"), &key(name_of(&from.output.lock))]);
-                if self.submit(&tx) {
+                let taken = self.submit(&tx);
+                if taken {
                     self.control = tx.output(0);
                 }
+                taken
             }
             Op::Pay { pick, to, amount, skew } => {
-                let Some(from) = self.pick(pick, is_amount) else { return };
+                let from = self.pick(pick, is_amount)?;
                 let Value::Amount { amount: held, .. } = from.output.value else { unreachable!() };
                 let paid = u128::from(amount).min(held);
                 let rest = (held - paid).saturating_add_signed(skew.into());
@@ -130,26 +144,70 @@ impl World {
                 if rest > 0 {
                     tx = tx.amount(self.euro, rest, from.output.lock.clone());
                 }
-                self.submit(&tx.sign(&[&key(name_of(&from.output.lock))]));
+                self.submit(&tx.sign(&[&key(name_of(&from.output.lock))]))
+            }
+            _ => return None,
+        };
+        Some(taken)
+    }
+
+    /// What happens to single tokens.
+    fn things(&mut self, op: Op) -> Option<bool> {
+        let is_token = |u: &Unspent| matches!(u.output.value, Value::Token { .. });
+        let token_of = |u: &Unspent| u.output.value.unique().unwrap();
+        let taken = match op {
+            Op::Issue { who, serial } => {
+                let maker = PEOPLE[who];
+                let record = TokenRecord::thing(address(maker), "thing", &serial.to_string()).unwrap();
+                self.tokens.insert(record.id());
+                let tx = TxBuilder::issue(LEDGER, address(maker), [(record, String::new(), lock(maker))]);
+                self.submit(&tx.sign(&[&key(maker)]))
             }
             Op::Give { pick, to, signer } => {
-                let Some(from) = self.pick(pick, is_token) else { return };
+                let from = self.pick(pick, is_token)?;
                 let signer = signer.map_or(name_of(&from.output.lock), |signer| PEOPLE[signer]);
                 let tx = TxBuilder::transfer(LEDGER)
                     .spend(from.reference)
                     .token(token_of(&from), lock(PEOPLE[to]));
-                self.submit(&tx.sign(&[&key(signer)]));
+                self.submit(&tx.sign(&[&key(signer)]))
             }
             Op::Steal { pick, thief } => {
-                let Some(own) = self.pick(pick, |u| name_of(&u.output.lock) == PEOPLE[thief]) else { return };
-                let Some(other) = self.pick(pick, is_token) else { return };
+                let own = self.pick(pick, |u| name_of(&u.output.lock) == PEOPLE[thief])?;
+                let other = self.pick(pick, is_token)?;
                 // Spends what is its own, and makes another's token out of it.
                 let tx = TxBuilder::transfer(LEDGER)
                     .spend(own.reference)
                     .output(Output::new(own.output.value, lock(PEOPLE[thief])))
                     .token(token_of(&other), lock(PEOPLE[thief]));
                 assert!(!self.submit(&tx.sign(&[&key(PEOPLE[thief])])));
+                false
             }
+            Op::Retire { pick } => {
+                let from = self.pick(pick, is_token)?;
+                let tx = TxBuilder::retire(LEDGER, &[(token_of(&from), from.reference)]);
+                self.submit(&tx.sign(&[&key(name_of(&from.output.lock))]))
+            }
+            Op::Double { pick } => {
+                let from = self.pick(pick, is_token)?;
+                let sell = |to: &str| {
+                    let tx =
+                        TxBuilder::transfer(LEDGER).spend(from.reference).token(token_of(&from), lock(to));
+                    tx.sign(&[&key(name_of(&from.output.lock))])
+                };
+                let first = self.submit(&sell("ann"));
+                assert!(!self.submit(&sell("eve")));
+                first
+            }
+            _ => return None,
+        };
+        Some(taken)
+    }
+
+    /// What happens to composites.
+    fn wholes(&mut self, op: Op) -> Option<bool> {
+        let is_token = |u: &Unspent| matches!(u.output.value, Value::Token { .. });
+        let token_of = |u: &Unspent| u.output.value.unique().unwrap();
+        let taken = match op {
             Op::Compose { who, serial, revision, picks } => {
                 let parts: BTreeMap<TokenId, Unspent> = picks
                     .into_iter()
@@ -180,9 +238,11 @@ impl World {
                 let names: BTreeSet<&str> =
                     parts.values().map(|u| name_of(&u.output.lock)).chain([maker]).collect();
                 let keys: Vec<_> = names.into_iter().map(key).collect();
-                if self.submit(&tx.unwrap().sign(&keys.iter().collect::<Vec<_>>())) {
+                let taken = self.submit(&tx.unwrap().sign(&keys.iter().collect::<Vec<_>>()));
+                if taken {
                     self.tokens.insert(record.unwrap().id());
                 }
+                taken
             }
             Op::Decompose { pick, to, drop } => {
                 let whole = |u: &Unspent| {
@@ -190,7 +250,7 @@ impl World {
                         u.output.value.unique().and_then(|id| self.ledger.machine.token(id)).map(|t| t.info);
                     matches!(info, Some(TokenInfo::Composite { .. }))
                 };
-                let Some(from) = self.pick(pick, whole) else { return };
+                let from = self.pick(pick, whole)?;
                 let mut parts = self.ledger.machine.parts(token_of(&from)).unwrap().unwrap();
                 if drop {
                     parts.pop();
@@ -203,29 +263,11 @@ impl World {
                 );
                 let taken = self.submit(&tx.sign(&[&key(name_of(&from.output.lock))]));
                 assert!(!(drop && taken));
+                taken
             }
-            Op::Retire { pick } => {
-                let Some(from) = self.pick(pick, is_token) else { return };
-                let tx = TxBuilder::retire(LEDGER, &[(token_of(&from), from.reference)]);
-                self.submit(&tx.sign(&[&key(name_of(&from.output.lock))]));
-            }
-            Op::Double { pick } => {
-                let Some(from) = self.pick(pick, is_token) else { return };
-                let sell = |to: &str| {
-                    let tx =
-                        TxBuilder::transfer(LEDGER).spend(from.reference).token(token_of(&from), lock(to));
-                    tx.sign(&[&key(name_of(&from.output.lock))])
-                };
-                self.submit(&sell("ann"));
-                assert!(!self.submit(&sell("eve")));
-            }
-            Op::Block => {
-                if let Some(block) = self.ledger.propose() {
-                    self.ledger.keep(&block);
-                }
-                self.check();
-            }
-        }
+            _ => return None,
+        };
+        Some(taken)
     }
 
     fn check(&self) {
@@ -280,4 +322,26 @@ proptest! {
         }
         prop_assert_eq!(replay.head(), head);
     }
+}
+
+/// The random transactions above are no empty show: with a fixed seed, every kind of them is taken and refused.
+#[test]
+fn the_random_transactions_do_happen() {
+    let mut runner = TestRunner::deterministic();
+    let (mut taken, mut refused) = (BTreeMap::<String, usize>::new(), BTreeMap::<String, usize>::new());
+    for _ in 0..24 {
+        let mut world = World::new();
+        for op in prop::collection::vec(ops(), 80).new_tree(&mut runner).unwrap().current() {
+            let name = format!("{op:?}").split([' ', '{']).next().unwrap().to_owned();
+            let count = if world.apply(op) { &mut taken } else { &mut refused };
+            *count.entry(name).or_default() += 1;
+        }
+    }
+    for name in ["Issue", "Mint", "Redeem", "Pay", "Give", "Compose", "Decompose", "Retire", "Double"] {
+        assert!(
+            taken.contains_key(name) && (refused.contains_key(name) || name == "Mint"),
+            "{name}: {taken:?} taken, {refused:?} refused"
+        );
+    }
+    assert!(!taken.contains_key("Steal"));
 }

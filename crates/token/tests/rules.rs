@@ -320,8 +320,11 @@ fn people_are_owned_by_proofs_of_several_factors() {
         TxBuilder::issue(LEDGER, address("registrar"), [(record.clone(), "Ada".to_owned(), owner.clone())]);
     let issued = ledger.run(tx.sign(&[&key("registrar")]));
     let view = ledger.machine.token(record.id()).unwrap();
-    let bletchley_token::TokenInfo::Identity { record: public, .. } = view.info else { panic!() };
-    assert!(public.matches(&properties).unwrap());
+    assert_eq!(view.info.property_names(), ["dob", "username"]);
+    assert!(view.info.matches(&properties).unwrap());
+    assert!(
+        !view.info.matches(&Properties::new([("username", "ada"), ("dob", "1815-12-11")]).unwrap()).unwrap()
+    );
     // The lock alone tells how to derive the key; the secrets never travel.
     let Some(Lock::Proof { proof, .. }) = ledger.owner(record.id()) else { panic!() };
     let wrong = factors.clone().with(FactorKind::Password, "Enchantress").derive(&proof).unwrap();

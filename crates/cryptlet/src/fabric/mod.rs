@@ -298,11 +298,14 @@ impl Delegate for Fabric {
                 .and_then(|()| check::check_signers(signed, &admitted, &view, signers))
                 .is_ok()
         };
-        let polled = self
-            .shared
-            .table
-            .lock()
-            .poll(call.id(), place, call.sender, &admitted, fits, || work_of(call, place, &admitted));
+        let polled = self.shared.table.lock().poll(
+            call.id(),
+            place,
+            call.sender,
+            (view.anchor(), &admitted),
+            fits,
+            || work_of(call, place, &admitted),
+        );
         match polled {
             Poll::Ready(receipt) => Answer::Ready(receipt),
             Poll::Started => {

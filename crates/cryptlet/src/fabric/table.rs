@@ -7,7 +7,7 @@ use std::{
 };
 
 use alloy_primitives::Address;
-use bletchley_ledger::{CallId, Place, SignedReceipt, Status};
+use bletchley_ledger::{Anchor, CallId, Place, SignedReceipt, Status};
 use bletchley_primitives::Height;
 
 use super::{
@@ -36,6 +36,8 @@ pub(super) struct Job {
     pub(super) sender: Address,
     pub(super) work: Work,
     pub(super) quorum: u64,
+    /// Registry state that the call was admitted at.
+    pub(super) anchor: Anchor,
     pub(super) attempts: u32,
     /// End of its time, from the first attempt on.
     pub(super) deadline: Option<Instant>,
@@ -48,9 +50,10 @@ enum Slot {
         signers: Vec<Address>,
         ticket: u64,
     },
-    /// The hosts of this node cannot sign it; not tried again before this height.
+    /// The hosts of this node cannot sign it; not tried again before this height unless the registry changes.
     Unsigned {
         until: Height,
+        anchor: Anchor,
     },
 }
 
@@ -98,13 +101,15 @@ impl Table {
         id: CallId,
         place: &Place,
         sender: Address,
-        admitted: &Admitted,
+        (anchor, admitted): (Anchor, &Admitted),
         fits: impl FnOnce(&SignedReceipt, &[Address]) -> bool,
         work: impl FnOnce() -> Work,
     ) -> Poll {
         match self.slots.get(&id) {
             Some(Slot::InFlight) => return Poll::Pending,
-            Some(Slot::Unsigned { until }) if place.height < *until => return Poll::Pending,
+            Some(Slot::Unsigned { until, anchor: tried }) if place.height < *until && *tried == anchor => {
+                return Poll::Pending;
+            }
             Some(Slot::Ready { receipt, signers, .. }) if fits(receipt, signers) => {
                 return Poll::Ready(Arc::clone(receipt));
             }
@@ -126,6 +131,7 @@ impl Table {
             sender,
             work: work(),
             quorum: admitted.policy.quorum,
+            anchor,
             attempts: 0,
             deadline: None,
         });
@@ -169,7 +175,7 @@ impl Table {
             }
             None => {
                 let until = job.work.place.height.0.saturating_add(UNSIGNED_PAUSE_HEIGHTS);
-                Slot::Unsigned { until: Height(until) }
+                Slot::Unsigned { until: Height(until), anchor: job.anchor }
             }
         };
         self.slots.insert(job.id, slot);

@@ -12,7 +12,7 @@ use bletchley_cryptlet::{
     policy::Policy,
     registry::{EVIDENCE_SOFTWARE, Entry, HostEntry, MemoryRegistry, RegistryView, Release, Roots},
 };
-use bletchley_ledger::{Answer, Call, Delegate, DelegationRecord, Place, Status};
+use bletchley_ledger::{Anchor, Answer, Call, Delegate, DelegationRecord, Place, SignedReceipt, Status};
 use bletchley_primitives::TimestampMs;
 use serde_json::json;
 
@@ -102,20 +102,24 @@ fn an_ecb_rate_is_called_checked_and_repeated_offline() {
     let live = offline.run(&ask(json!(["EUR", "USD", 20_240_105])), &at).unwrap();
     assert_ne!(live.output, receipt.output, "without the evidence there is no rate");
 
-    // A receipt whose host made up its evidence: the run leaves it.
+    lies_are_found(&offline, &content, &receipt, &anchor);
+}
+
+/// A receipt whose host made up its evidence: the run leaves it.
+fn lies_are_found(offline: &Fabric, content: &MemoryContent, receipt: &SignedReceipt, anchor: &Anchor) {
     let id = ContentId(receipt.receipt.transcript);
     let mut forged = Evidence::decode(&content.get(id).unwrap().unwrap()).unwrap();
     forged.transcript.fetches.clear();
     let mut lying = receipt.clone();
     lying.receipt.transcript = content.put(&forged.encode(), Durability::Relaxed).unwrap().0;
-    match offline.reexecute(&lying, &anchor) {
+    match offline.reexecute(&lying, anchor) {
         Reexecution::Mismatch(difference) => assert_eq!(difference.what, "host call"),
         other => panic!("{other:?}"),
     }
     let mut swapped = receipt.clone();
     swapped.output = Bytes::from_static(b"other");
-    assert!(matches!(offline.reexecute(&swapped, &anchor), Reexecution::Mismatch(d) if d.what == "output"));
-    let mut moved = receipt;
+    assert!(matches!(offline.reexecute(&swapped, anchor), Reexecution::Mismatch(d) if d.what == "output"));
+    let mut moved = receipt.clone();
     moved.receipt.input_digest = keccak256("other");
-    assert!(matches!(offline.reexecute(&moved, &anchor), Reexecution::NotPossible(_)));
+    assert!(matches!(offline.reexecute(&moved, anchor), Reexecution::NotPossible(_)));
 }

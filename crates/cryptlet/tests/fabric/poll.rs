@@ -205,6 +205,10 @@ fn a_host_that_the_policy_does_not_name_signs_nothing() {
     assert!(is_pending(&world.fabric.poll(&call(1), &place(10))));
     assert_eq!(world.containers[0].invocations_total(), 0);
     assert!(matches!(world.fabric.run(&call(1), &place(10)), Err(Refusal::Bounds(_))));
+    // Named again, it is asked again, at the same height.
+    world.set_policy(|policy| Policy { hosts: vec![world.host_keys[0].address()], ..policy });
+    world.fabric.anchor();
+    assert_eq!(world.answer(&call(1), &place(10)).receipt.status, Status::Ok);
 }
 
 #[test]

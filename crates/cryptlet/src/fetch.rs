@@ -193,10 +193,12 @@ impl Fetcher for HttpFetcher {
 
 fn unavailable(source: &FetchSource, error: &ureq::Error) -> Fetched {
     let words = match error {
-        ureq::Error::Timeout(_) => "did not answer in time".to_owned(),
-        ureq::Error::HostNotFound => "has no such host".to_owned(),
-        ureq::Error::ConnectionFailed => "refused the connection".to_owned(),
-        other => format!("could not be read: {other}"),
+        ureq::Error::Timeout(_) => "did not answer in time",
+        ureq::Error::HostNotFound => "was not found",
+        ureq::Error::ConnectionFailed => "refused the connection",
+        ureq::Error::Io(_) => "broke the connection",
+        // Plain words: they may stand in a transcript, and say nothing of this host.
+        _ => "did not answer as HTTP has it",
     };
     tracing::debug!(source = %source.name, %error, "fetch.unavailable");
     Fetched::Unavailable(bounded(format!("source `{}` {words}", source.name)))

@@ -143,7 +143,7 @@ pub fn solidity(package: &Package) -> String {
     );
     let _ = writeln!(text, "/// @title The cryptlet `{}`.", manifest.name);
     if !manifest.description.is_empty() {
-        let _ = writeln!(text, "/// @notice {}", manifest.description);
+        let _ = writeln!(text, "/// @notice {}", prose(&manifest.description));
     }
     let _ = writeln!(text, "library {} {{", library_name(&manifest.name));
     let _ = writeln!(text, "    /// @notice keccak256(\"{0}\"): the active version.", manifest.name);
@@ -171,7 +171,7 @@ fn write_method(text: &mut String, method: &Method) {
     let keyword = if method.outputs.is_empty() { "" } else { "return " };
     text.push('\n');
     if !method.description.is_empty() {
-        let _ = writeln!(text, "    /// @notice {}", method.description);
+        let _ = writeln!(text, "    /// @notice {}", prose(&method.description));
     }
     let _ = writeln!(text, "    function {name}({}) internal view{returns} {{", declarations(&method.inputs));
     let passed: Vec<&str> = std::iter::once("ID").chain(names.iter().map(String::as_str)).collect();
@@ -191,6 +191,11 @@ fn write_method(text: &mut String, method: &Method) {
     } else {
         let _ = writeln!(text, "        return abi.decode({call}, ({}));\n    }}", kinds.join(", "));
     }
+}
+
+/// A manifest's words inside a NatSpec comment: an `@` there would begin a tag.
+fn prose(words: &str) -> String {
+    words.replace('@', "(at)")
 }
 
 fn declarations(parameters: &[Parameter]) -> String {
@@ -292,7 +297,7 @@ mod tests {
             timeout_ms = 1
             [[methods]]
             name = "rate"
-            description = "One rate."
+            description = "One rate. Ask @us."
             inputs = [{ name = "base", type = "string" }, { name = "days", type = "uint32[]" }]
             outputs = [{ name = "rateE8", type = "uint256" }, { name = "fixingDate", type = "uint32" }]
             [[methods]]
@@ -304,6 +309,7 @@ mod tests {
         let text = solidity(&package);
         for part in [
             "library FxRates {",
+            "    /// @notice One rate. Ask (at)us.\n",
             "    function rate(string memory base, uint32[] memory days_) internal view returns (uint256 rateE8, uint32 fixingDate) {\n        \
              return rate(ID, base, days_);\n",
             "    function rate(bytes32 packageId, string memory base, uint32[] memory days_) internal view returns (uint256 rateE8, uint32 fixingDate) {\n        \

@@ -50,8 +50,15 @@ function removingItsData(node, folder) {
   return node;
 }
 
+// A suite that is cut short must not leave a node behind.
+const running = new Set();
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+for (const [signal, number] of [["SIGTERM", 15], ["SIGINT", 2], ["SIGHUP", 1]]) process.once(signal, () => process.exit(128 + number));
+
 function spawnQuietly(program, args) {
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
+  running.add(child);
+  child.once("exit", () => running.delete(child));
   child.said = [];
   const keep = (line) => {
     child.said.push(line);

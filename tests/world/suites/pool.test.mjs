@@ -126,12 +126,4 @@ describe("bounds", () => {
     await receiptOf(node, answers[99].result);
     assert.equal(await node.request("eth_getTransactionCount", [wallet.address, "latest"]), "0x64");
   });
-
-  test("an account cannot fill the pool with what cannot run", { skip: isAnvil && "the bound is ours" }, async () => {
-    let refused;
-    for (let nonce = 1; nonce < 5_000 && !refused; nonce += 1) refused = await refusal(await sign(nonce));
-    assert.ok(refused, "five thousand transactions behind a gap were taken");
-    assert.ok(refused.code <= -32000);
-    await submit(await sign(0, { from: new Wallet(keys[19]) }));
-  });
 });

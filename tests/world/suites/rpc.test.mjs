@@ -372,9 +372,6 @@ describe("the envelope", () => {
     const stranger = await ask("https://stranger.example");
     if (!isAnvil) assert.equal(stranger.status, 403);
   });
-    assert.ok(response.ok, `${response.status}`);
-    assert.ok(["*", origin].includes(response.headers.get("access-control-allow-origin")));
-  });
 });
 
 describe("logs", () => {

@@ -13,7 +13,7 @@ use bletchley_crypto::recover_all;
 use bletchley_ledger::Machine;
 use bletchley_token::{TokenId, TokenRecord, TxBuilder};
 use std::time::Instant;
-use support::{LEDGER, Ledger, address, key, lock};
+use support::{LEDGER, Ledger, key, lock};
 
 const TOKENS: usize = 20_000;
 const ROUNDS: usize = 4;
@@ -74,6 +74,7 @@ fn main() {
     other.keep(&executed);
 
     let owner = key("owner");
+    let owner_address = owner.address();
     let [mut recover, mut submit, mut propose, mut commit, mut prepare, mut execute] =
         std::array::from_fn::<_, 6, _>(|_| Stage::default());
     for _ in 0..ROUNDS {
@@ -88,8 +89,7 @@ fn main() {
         }
         let signatures: Vec<_> =
             txs.iter().map(|tx| (tx.id.0, tx.transaction.witness.signatures[0])).collect();
-        recover
-            .time(|| assert!(recover_all(&signatures).iter().all(|signer| *signer == Ok(address("owner")))));
+        recover.time(|| assert!(recover_all(&signatures).iter().all(|found| *found == Ok(owner_address))));
         submit.time(|| {
             for batch in txs.chunks(BATCH) {
                 assert!(ledger.machine.submit_batch(batch).iter().all(Result::is_ok));

@@ -232,16 +232,8 @@ fn act(
         }
         Action::DefineAsset { issuer, peg, decimals } => {
             signed_by(issuer)?;
-            let asset = AssetId::of(*issuer, peg, *decimals);
-            let token = asset.control();
-            if view.token(&token).is_some() {
-                return Err(RuleError::AlreadyIssued { token });
-            }
-            let info = Arc::new(TokenInfo::Control { issuer: *issuer, asset });
-            effects.tokens.push((token, TokenState { info, status: Status::Held {} }));
             let defined = Asset { issuer: *issuer, peg: peg.clone(), decimals: *decimals, supply: 0 };
-            effects.assets.push((asset, defined));
-            plan.created.push(Value::Control { asset });
+            define(view, defined, effects, &mut plan)?;
         }
         Action::IssueAmount { asset, amount } => {
             holds(Value::Control { asset: *asset })?;
@@ -290,6 +282,19 @@ fn act(
         }
     }
     Ok(plan)
+}
+
+fn define(view: &View<'_>, defined: Asset, effects: &mut Effects, plan: &mut Plan) -> Result<(), RuleError> {
+    let asset = AssetId::of(defined.issuer, &defined.peg, defined.decimals);
+    let token = asset.control();
+    if view.token(&token).is_some() {
+        return Err(RuleError::AlreadyIssued { token });
+    }
+    let info = Arc::new(TokenInfo::Control { issuer: defined.issuer, asset });
+    effects.tokens.push((token, TokenState { info, status: Status::Held {} }));
+    effects.assets.push((asset, defined));
+    plan.created.push(Value::Control { asset });
+    Ok(())
 }
 
 fn issue(

@@ -56,22 +56,32 @@ fn names(events: &[Event]) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn one_screw_through_board_and_phone_and_repair() {
-    let ledger = Ledger::new();
-    let screw = make(&ledger, "bolts", "screw", "77");
-    give(&ledger, screw, "bolts", "acme");
-    let chip = make(&ledger, "acme", "chip", "5");
-    let board = assemble(&ledger, "acme", "board", "B1", 0, &[screw, chip]);
-    let case = make(&ledger, "acme", "case", "9");
-    let phone = assemble(&ledger, "acme", "phone", "IMEI1", 0, &[board, case]);
-    give(&ledger, phone, "acme", "north");
-    give(&ledger, phone, "north", "south");
-    let wrong = give(&ledger, phone, "south", "mallory");
+/// What the repair starts from.
+struct Made {
+    screw: TokenId,
+    chip: TokenId,
+    board: TokenId,
+    case: TokenId,
+    phone: TokenId,
+    wrong: TxId,
+    note: Note,
+}
+
+/// A screw and a chip on a board, in a phone that is sold, once to the wrong person, and recorded in a contract.
+fn sold_phone(ledger: &Ledger) -> Made {
+    let screw = make(ledger, "bolts", "screw", "77");
+    give(ledger, screw, "bolts", "acme");
+    let chip = make(ledger, "acme", "chip", "5");
+    let board = assemble(ledger, "acme", "board", "B1", 0, &[screw, chip]);
+    let case = make(ledger, "acme", "case", "9");
+    let phone = assemble(ledger, "acme", "phone", "IMEI1", 0, &[board, case]);
+    give(ledger, phone, "acme", "north");
+    give(ledger, phone, "north", "south");
+    let wrong = give(ledger, phone, "south", "mallory");
     let back =
         TxBuilder::transfer(LEDGER).spend(ledger.held(phone)).token(phone, lock("south")).compensating(wrong);
     ledger.run(back.sign(&[&key("mallory")]));
-    give(&ledger, phone, "south", "carla");
+    give(ledger, phone, "south", "carla");
     let place = ContractPlace {
         ledger: LedgerId(B256::repeat_byte(4)),
         chain_id: 1337,
@@ -83,7 +93,13 @@ fn one_screw_through_board_and_phone_and_repair() {
     let noted = TxBuilder::record(LEDGER, (phone, ledger.held(phone)), note.clone(), lock("carla"))
         .sign(&[&key("carla")]);
     ledger.run(noted);
+    Made { screw, chip, board, case, phone, wrong, note }
+}
 
+#[test]
+fn one_screw_through_board_and_phone_and_repair() {
+    let ledger = Ledger::new();
+    let Made { screw, chip, board, case, phone, wrong, note } = sold_phone(&ledger);
     let story = ledger.machine.lineage(screw).unwrap().unwrap();
     assert_eq!(story.status, Status::PartOf { composite: board });
     assert_eq!(story.part_of, [board, phone]);

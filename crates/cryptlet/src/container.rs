@@ -111,9 +111,9 @@ impl Outcome {
 pub enum Status {
     /// There is an output.
     Ok,
-    /// The call failed, and fails the same way on every host of this profile: a result that may be recorded.
+    /// The call failed, and fails the same way on every host of this profile: a result.
     Failed(Failure),
-    /// This host could not answer: says nothing about the call, is never recorded, another try may succeed.
+    /// This host could not answer: says nothing about the call, another try may succeed.
     Unavailable(Unavailability),
 }
 
@@ -140,7 +140,7 @@ impl Status {
         }
     }
 
-    /// Whether the status is a function of call, transcript and profile, so that it may stand in a receipt.
+    /// Whether the status is a function of call, transcript and profile: a result, which every host comes to.
     #[must_use]
     pub const fn is_recordable(&self) -> bool {
         !matches!(self, Self::Unavailable(_))

@@ -4,7 +4,7 @@ use crate::access::AccessPolicy;
 use crate::dev_control::DevMode;
 use crate::error::RpcError;
 use crate::feed::Feed;
-use crate::limits::{DEV_SETTLE_MS_MAX, SYNC_TIMEOUT_MS, SYNC_TIMEOUT_MS_MAX};
+use crate::limits::{DEV_SETTLE_MS_MAX, SYNC_TIMEOUT_MS, SYNC_TIMEOUT_MS_MAX, WS_STALL_MS};
 use crate::pool::Pool;
 use crate::refusal;
 use alloy_consensus::Header;
@@ -26,6 +26,8 @@ pub struct ApiOptions {
     pub access: AccessPolicy,
     /// Present on development ledgers only.
     pub dev: Option<DevMode>,
+    /// How long a WebSocket may fail to take its notifications before it is cut off.
+    pub ws_stall_ms: u64,
     /// Answer of `/healthz`.
     pub healthy: Probe,
     /// Answer of `/readyz`.
@@ -42,6 +44,7 @@ impl Default for ApiOptions {
             client_version: format!("bletchley/{}", env!("CARGO_PKG_VERSION")),
             access: AccessPolicy::default(),
             dev: None,
+            ws_stall_ms: WS_STALL_MS,
             healthy: Arc::new(|| Ok(())),
             ready: Arc::new(|| Ok(())),
             peers: Arc::new(|| 0),

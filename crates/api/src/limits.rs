@@ -28,10 +28,14 @@ pub const INLINE_SIZE_BYTES_MAX: usize = 16 << 10;
 
 /// Requests of one WebSocket that are in progress at once; further ones are not read until one has ended.
 pub const WS_IN_PROGRESS_MAX: usize = 64;
-/// Messages that wait to be written to one WebSocket; a notification beyond this ends the connection.
-pub const WS_QUEUE_MESSAGES_MAX: usize = 4_096;
-/// Bytes that wait to be written to one WebSocket; a notification beyond this ends the connection.
+/// Messages that wait to be written to one WebSocket; nothing more is queued until there is room.
+pub const WS_QUEUE_MESSAGES_MAX: usize = 1_024;
+/// Bytes that wait to be written to one WebSocket; nothing more is queued until there is room.
 pub const WS_QUEUE_SIZE_BYTES_MAX: usize = 32 << 20;
+/// Time that a message waits for room, unless the node sets another; then the peer is cut off.
+pub const WS_STALL_MS: u64 = 10_000;
+/// Queued messages that are written to the socket together.
+pub const WS_WRITE_MESSAGES_MAX: usize = 128;
 /// Subscriptions of one WebSocket.
 pub const WS_SUBSCRIPTIONS_MAX: usize = 64;
 /// Time between two pings; a peer that is silent for three of them is gone.
@@ -40,9 +44,9 @@ pub const WS_PING_INTERVAL_MS: u64 = 30_000;
 pub const WS_CLOSE_TIMEOUT_MS: u64 = 2_000;
 
 /// Blocks that a subscriber may lag behind.
-pub const FEED_BLOCKS_MAX: usize = 64;
+pub const FEED_BLOCKS_MAX: usize = 4_096;
 /// Pooled transactions that a subscriber may lag behind.
-pub const FEED_TRANSACTIONS_MAX: usize = 8_192;
+pub const FEED_TRANSACTIONS_MAX: usize = 32_768;
 
 /// Filters that exist at once.
 pub const FILTERS_MAX: usize = 1_024;
@@ -62,3 +66,14 @@ pub const SYNC_TIMEOUT_MS_MAX: u64 = 30_000;
 pub const DEV_MINE_BLOCKS_MAX: u64 = 10_000;
 /// Time that a submission on a development ledger waits for its block.
 pub const DEV_SETTLE_MS_MAX: u64 = 20_000;
+
+/// Requests of the REST interface that read the ledgers at once; further ones wait their turn.
+pub const REST_READS_RUNNING_MAX: usize = 8;
+/// Checks of properties that run at once: each may take 256 MiB of memory for the time that its record asks for.
+pub const REST_VERIFICATIONS_RUNNING_MAX: usize = 2;
+/// Items of one page when the caller names no number.
+pub const PAGE_DEFAULT: usize = 100;
+/// Blocks of the EVM ledger, from the newest back, that are searched for contracts which recorded a token.
+pub const RECORD_BLOCKS_MAX: u64 = 1_000_000;
+/// Contracts whose transfers of a token are shown in its lineage; those that the token ledger acknowledges come first.
+pub const RECORD_CONTRACTS_MAX: usize = 64;

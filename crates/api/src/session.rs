@@ -100,28 +100,31 @@ impl Session {
         }
     }
 
-    pub(crate) fn is_idle(&self) -> bool {
-        self.subscriptions.lock().is_empty()
-    }
-
     pub(crate) fn wants_transactions(&self) -> bool {
         self.subscriptions.lock().iter().any(|s| matches!(s.kind, Kind::Transactions { .. }))
     }
 
-    /// Notifications for a change of the chain, in the order in which the subscriptions were made.
-    pub(crate) fn on_block(&self, event: &BlockEvent) -> Vec<Vec<u8>> {
+    /// How many subscriptions there are.
+    pub(crate) fn len(&self) -> usize {
+        self.subscriptions.lock().len()
+    }
+
+    /// Notifications of the subscription at `index`, in the order in which they were made, for a change of the chain.
+    pub(crate) fn on_block(&self, event: &BlockEvent, index: usize) -> Vec<Vec<u8>> {
         let BlockEvent::Committed { block, receipts } = event else { return Vec::new() };
         let mut messages = Vec::new();
-        for subscription in self.subscriptions.lock().iter().filter(|s| s.unannounced.is_none()) {
-            match &subscription.kind {
-                Kind::Heads => push(&mut messages, subscription.id, Json::of(&shapes::head(block))),
-                Kind::Logs(query) if query.may_match(&block.header.logs_bloom) => {
-                    for log in query.select(block, receipts) {
-                        push(&mut messages, subscription.id, Json::of(&shapes::found_log(log)));
-                    }
+        let subscriptions = self.subscriptions.lock();
+        let Some(subscription) = subscriptions.get(index).filter(|s| s.unannounced.is_none()) else {
+            return messages;
+        };
+        match &subscription.kind {
+            Kind::Heads => push(&mut messages, subscription.id, Json::of(&shapes::head(block))),
+            Kind::Logs(query) if query.may_match(&block.header.logs_bloom) => {
+                for log in query.select(block, receipts) {
+                    push(&mut messages, subscription.id, Json::of(&shapes::found_log(log)));
                 }
-                Kind::Logs(_) | Kind::Transactions { .. } | Kind::Syncing => {}
             }
+            Kind::Logs(_) | Kind::Transactions { .. } | Kind::Syncing => {}
         }
         messages
     }

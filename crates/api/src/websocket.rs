@@ -2,9 +2,10 @@
 //! reason rather than buffered for ever.
 
 use crate::dispatch::answer;
+use crate::feed::BlockEvent;
 use crate::limits::{
-    BODY_TIMEOUT_MS, REQUEST_SIZE_BYTES_MAX, WS_CLOSE_TIMEOUT_MS, WS_IN_PROGRESS_MAX, WS_PING_INTERVAL_MS,
-    WS_QUEUE_MESSAGES_MAX, WS_QUEUE_SIZE_BYTES_MAX,
+    REQUEST_SIZE_BYTES_MAX, WS_CLOSE_TIMEOUT_MS, WS_IN_PROGRESS_MAX, WS_PING_INTERVAL_MS,
+    WS_QUEUE_MESSAGES_MAX, WS_QUEUE_SIZE_BYTES_MAX, WS_WRITE_MESSAGES_MAX,
 };
 use crate::server::Shared;
 use crate::session::{Session, Turn};
@@ -16,10 +17,9 @@ use futures_util::{FutureExt, SinkExt};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// Pings without an answer after which a peer is taken to be gone.
@@ -46,40 +46,40 @@ const SLOW: Ending = Ending {
 };
 const SILENT: Ending = Ending { code: close_code::AWAY, reason: "no answer to pings" };
 
-/// Messages on their way to the peer, bounded in number and bytes.
+/// Messages on their way to the peer, bounded in number and bytes. Whoever adds one waits for room, for a bounded time.
 struct Outbox {
-    queue: mpsc::Sender<Message>,
-    size_bytes: Arc<AtomicUsize>,
+    queue: mpsc::Sender<Queued>,
+    room: Arc<Semaphore>,
+    stall: Duration,
+}
+
+/// A message, and the room that it takes until it is written.
+struct Queued {
+    message: Message,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Outbox {
-    /// Queues the answer to a request, waiting for room.
-    async fn reply(&self, answer: Vec<u8>) -> Result<(), Ending> {
-        let message = self.message(answer);
-        match timeout(Duration::from_millis(BODY_TIMEOUT_MS), self.queue.send(message)).await {
-            Ok(sent) => sent.map_err(|_| PEER_LEFT),
-            Err(_) => Err(SLOW),
-        }
-    }
-
-    /// Queues a notification, or says that the peer is too slow.
-    fn notify(&self, notification: Vec<u8>) -> Result<(), Ending> {
-        if self.size_bytes.load(Ordering::Relaxed) > WS_QUEUE_SIZE_BYTES_MAX {
-            return Err(SLOW);
-        }
-        let message = self.message(notification);
-        self.queue.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SLOW,
-            mpsc::error::TrySendError::Closed(_) => PEER_LEFT,
-        })
-    }
-
-    fn message(&self, bytes: Vec<u8>) -> Message {
-        self.size_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
-        match Utf8Bytes::try_from(Bytes::from(bytes)) {
+    /// Queues a message when there is room.
+    async fn send(&self, bytes: Vec<u8>) -> Result<(), Ending> {
+        let size_bytes = bytes.len().min(WS_QUEUE_SIZE_BYTES_MAX);
+        let message = match Utf8Bytes::try_from(Bytes::from(bytes)) {
             Ok(text) => Message::Text(text),
             // What we write is always UTF-8; this is the branch that cannot happen.
             Err(_) => Message::Text(Utf8Bytes::from_static("null")),
+        };
+        let queued = async {
+            let permits = u32::try_from(size_bytes).unwrap_or(u32::MAX);
+            let room = Arc::clone(&self.room).acquire_many_owned(permits).await.map_err(|_| PEER_LEFT)?;
+            self.queue.send(Queued { message, _room: room }).await.map_err(|_| PEER_LEFT)
+        };
+        timeout(self.stall, queued).await.unwrap_or(Err(SLOW))
+    }
+
+    /// Queues a ping, unless other messages keep the connection busy.
+    fn ping(&self) {
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_owned() {
+            let _ = self.queue.try_send(Queued { message: Message::Ping(Bytes::new()), _room: room });
         }
     }
 }
@@ -91,10 +91,11 @@ async fn converse(socket: WebSocket, shared: Shared) {
     let (sink, mut stream) = socket.split();
     let (queue, queued) = mpsc::channel(WS_QUEUE_MESSAGES_MAX);
     let (end, ended) = oneshot::channel();
-    let size_bytes = Arc::new(AtomicUsize::new(0));
-    let writer = tokio::spawn(write(sink, queued, Arc::clone(&size_bytes), ended));
+    let writer = tokio::spawn(write(sink, queued, ended));
+    let room = Arc::new(Semaphore::new(WS_QUEUE_SIZE_BYTES_MAX));
+    let stall = Duration::from_millis(shared.context.options().ws_stall_ms);
     let mut conversation = Conversation {
-        outbox: Outbox { queue, size_bytes },
+        outbox: Outbox { queue, room, stall },
         session: Arc::new(Session::default()),
         in_progress: FuturesUnordered::new(),
         transactions: None,
@@ -136,12 +137,15 @@ impl Conversation {
                 () = stopped(&mut stop) => Err(STOPPING),
                 Some((turn, answer)) = self.in_progress.next() => self.finish(turn, answer).await,
                 event = blocks.recv() => match event {
-                    Ok(event) => self.notify_all(self.session.on_block(&event)),
-                    Err(RecvError::Lagged(_)) if self.session.is_idle() => Ok(()),
+                    Ok(event) => self.on_block(&event).await,
+                    Err(RecvError::Lagged(_)) if self.session.len() == 0 => Ok(()),
                     Err(_) => Err(SLOW),
                 },
                 event = next_transaction(&mut self.transactions) => match event {
-                    Ok(tx) => self.notify_all(self.session.on_transaction(&tx)),
+                    Ok(tx) => {
+                        let notifications = self.session.on_transaction(&tx);
+                        self.send_all(notifications).await
+                    }
                     Err(_) => Err(SLOW),
                 },
                 _ = ping.tick() => self.ping(),
@@ -178,14 +182,26 @@ impl Conversation {
             _ => {}
         }
         if let Some(answer) = answer {
-            self.outbox.reply(answer).await?;
+            self.outbox.send(answer).await?;
         }
         self.session.announce(turn);
         Ok(())
     }
 
-    fn notify_all(&self, notifications: Vec<Vec<u8>>) -> Result<(), Ending> {
-        notifications.into_iter().try_for_each(|notification| self.outbox.notify(notification))
+    /// One subscription after the other, so that no more than one's notifications are in memory.
+    async fn on_block(&mut self, event: &BlockEvent) -> Result<(), Ending> {
+        for index in 0..self.session.len() {
+            let notifications = self.session.on_block(event, index);
+            self.send_all(notifications).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_all(&mut self, notifications: Vec<Vec<u8>>) -> Result<(), Ending> {
+        for notification in notifications {
+            self.outbox.send(notification).await?;
+        }
+        Ok(())
     }
 
     fn ping(&mut self) -> Result<(), Ending> {
@@ -193,8 +209,7 @@ impl Conversation {
             return Err(SILENT);
         }
         self.silent_pings = self.silent_pings.saturating_add(1);
-        // A full queue has messages to keep the connection busy.
-        let _ = self.outbox.queue.try_send(Message::Ping(Bytes::new()));
+        self.outbox.ping();
         Ok(())
     }
 }
@@ -214,41 +229,23 @@ async fn next_transaction<T: Clone>(receiver: &mut Option<Receiver<T>>) -> Resul
 /// Writes queued messages until the conversation ends, then says why, within a bounded time.
 async fn write(
     mut sink: SplitSink<WebSocket, Message>,
-    mut queued: mpsc::Receiver<Message>,
-    size_bytes: Arc<AtomicUsize>,
+    mut queued: mpsc::Receiver<Queued>,
     mut ended: oneshot::Receiver<Ending>,
 ) {
-    let mut ending = PEER_LEFT;
-    loop {
-        tokio::select! {
-            biased;
-            reason = &mut ended => {
-                ending = reason.unwrap_or(PEER_LEFT);
-                break;
-            }
-            message = queued.recv() => {
-                let Some(message) = message else {
-                    ending = ended.await.unwrap_or(PEER_LEFT);
-                    break;
-                };
-                let written = message_size(&message);
-                tokio::select! {
-                    biased;
-                    sent = sink.send(message) => {
-                        size_bytes.fetch_sub(written, Ordering::Relaxed);
-                        if sent.is_err() {
-                            // The reader sees the same broken connection and ends the conversation.
-                            queued.close();
-                            break;
-                        }
-                    }
-                    reason = &mut ended => {
-                        ending = reason.unwrap_or(PEER_LEFT);
-                        break;
-                    }
-                }
-            }
+    let ending = tokio::select! {
+        biased;
+        ending = &mut ended => ending,
+        // The socket broke, or the conversation is over: in both cases its end is on the way.
+        () = write_queued(&mut sink, &mut queued) => {
+            queued.close();
+            ended.await
         }
+    };
+    let ending = ending.unwrap_or(PEER_LEFT);
+    if ending.code == close_code::AWAY {
+        // Our own end: what is queued may still leave.
+        let _ =
+            timeout(Duration::from_millis(WS_CLOSE_TIMEOUT_MS), write_queued(&mut sink, &mut queued)).await;
     }
     let frame = CloseFrame { code: ending.code, reason: Utf8Bytes::from_static(ending.reason) };
     let farewell = async {
@@ -260,9 +257,17 @@ async fn write(
     }
 }
 
-fn message_size(message: &Message) -> usize {
-    match message {
-        Message::Text(text) => text.as_str().len(),
-        _ => 0,
+/// Writes what waits, several messages at a time, until the socket breaks or nobody can queue any more.
+async fn write_queued(sink: &mut SplitSink<WebSocket, Message>, queued: &mut mpsc::Receiver<Queued>) {
+    let mut together = Vec::with_capacity(WS_WRITE_MESSAGES_MAX);
+    while queued.recv_many(&mut together, WS_WRITE_MESSAGES_MAX).await > 0 {
+        for Queued { message, _room } in together.drain(..) {
+            if sink.feed(message).await.is_err() {
+                return;
+            }
+        }
+        if sink.flush().await.is_err() {
+            return;
+        }
     }
 }

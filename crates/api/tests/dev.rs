@@ -240,6 +240,11 @@ fn mining_can_be_switched() {
     assert_eq!(world.ok("anvil_getIntervalMining", json!([])), 2);
     world.ok("anvil_setIntervalMining", json!([0]));
     assert_eq!(world.ok("anvil_getIntervalMining", json!([])), Value::Null);
+    assert_eq!(world.ok("anvil_getAutomine", json!([])), false);
+    world.ok("anvil_setAutomine", json!([true]));
+    world.ok("evm_setIntervalMining", json!([0]));
+    assert_eq!(world.ok("anvil_getAutomine", json!([])), true);
+    world.ok("anvil_setAutomine", json!([false]));
     // Waiting without a miner ends with the hash, as EIP-7966 has it.
     let raw = world.signed(1, 0, TxKind::Call(world.address(2)), Bytes::new());
     let error = world.error("eth_sendRawTransactionSync", json!([raw, "0x1"]));

@@ -4,7 +4,11 @@
 mod world;
 
 use alloy_primitives::{Bytes, TxKind};
-use bletchley_api::{ServerHandle, limits::WS_SUBSCRIPTIONS_MAX, serve};
+use bletchley_api::{
+    ServerHandle,
+    limits::{WS_QUEUE_MESSAGES_MAX, WS_SUBSCRIPTIONS_MAX},
+    serve,
+};
 use bletchley_evm::Observer;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -187,6 +191,32 @@ async fn a_slow_subscriber_is_cut_off_with_a_reason() {
     }
     let mut again = Client::connect(&server).await;
     assert_eq!(again.call("eth_chainId", json!([])).await["result"], "0x7a69");
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_block_is_no_reason_to_cut_a_reader_off() {
+    let world = World::dev();
+    let counter = world.deploy_counter();
+    let server = start(&world).await;
+    let mut client = Client::connect(&server).await;
+    let logs = client.call("eth_subscribe", json!(["logs", {"address": counter}])).await["result"].clone();
+    world.ok("evm_setAutomine", json!([false]));
+    // More than a queue holds, over three senders because each may have so many waiting.
+    let each = WS_QUEUE_MESSAGES_MAX as u64 / 2;
+    for sender in 0..3 {
+        let first = u64::from(sender == 0);
+        let raws: Vec<Bytes> = (first..first + each)
+            .map(|nonce| world.signed(sender, nonce, TxKind::Call(counter), Bytes::new()))
+            .collect();
+        assert!(world.ledger.submit_batch(&raws).iter().all(Result::is_ok));
+    }
+    world.control.mine_one();
+    for count in 1..=3 * each {
+        let notification = client.notification().await;
+        assert_eq!(notification["params"]["subscription"], logs);
+        assert_eq!(notification["params"]["result"]["data"], format!("0x{count:064x}"));
+    }
     server.shutdown().await;
 }
 

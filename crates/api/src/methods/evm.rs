@@ -161,6 +161,11 @@ fn set_interval_mining(_context: &ApiContext, dev: &DevMode, params: &Params<'_>
 }
 
 pub(super) fn set_interval(dev: &DevMode, interval_ms: u64) -> Reply {
+    let automine = dev.control.automine();
     dev.control.set_interval_ms((interval_ms > 0).then_some(interval_ms)).map_err(failed)?;
+    if automine && interval_ms == 0 {
+        // "No interval" says nothing about automine (Hardhat).
+        dev.control.set_automine(true).map_err(failed)?;
+    }
     Ok(Json::null())
 }

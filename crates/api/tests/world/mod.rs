@@ -89,6 +89,7 @@ impl DevControl for Engine {
     }
 
     fn set_interval_ms(&self, interval_ms: Option<u64>) -> Result<(), DevError> {
+        self.automine.store(false, Ordering::Relaxed);
         self.interval_ms.store(interval_ms.unwrap_or_default(), Ordering::Relaxed);
         Ok(())
     }
@@ -141,6 +142,7 @@ impl World {
         let mode = DevMode { accounts: keys.clone(), control: Arc::clone(&control) as _ };
         let options = ApiOptions {
             client_version: "bletchley/test".to_owned(),
+            ws_stall_ms: 200,
             dev: dev.then_some(mode),
             ..ApiOptions::default()
         };

@@ -222,6 +222,11 @@ impl Core {
         self.time_hint_ms.fetch_max(time_ms.0, Ordering::Relaxed);
     }
 
+    /// Forgets what was told of times after this one, which a development ledger has taken back.
+    pub(crate) fn forget_time_after(&self, time_ms: TimestampMs) {
+        self.time_hint_ms.fetch_min(time_ms.0, Ordering::Relaxed);
+    }
+
     /// The block after the head, as far as it is known before anything ran.
     pub(crate) fn next_frame(
         &self,
@@ -242,7 +247,8 @@ impl Core {
 
     /// The frame for readers of "pending": the next block, at the latest time that anyone told.
     pub(crate) fn pending_frame(&self, head: &HeadBlock) -> Frame {
-        let time_ms = TimestampMs(self.time_hint_ms.load(Ordering::Relaxed));
+        let told = TimestampMs(self.time_hint_ms.load(Ordering::Relaxed));
+        let time_ms = if self.genesis.dev { self.dev.lock().pending_time(told) } else { told };
         self.next_frame(head, time_ms, head.header.beneficiary)
     }
 

@@ -42,6 +42,20 @@ mod abi {
     }
 }
 
+/// A proposer puts no more receipts into a block once they have this size, so that its extension stays far below what
+/// is decoded; the calls of later transactions wait for the next block.
+const RECORD_SIZE_BYTES_MAX: usize = 16 << 20;
+
+/// What a receipt's fields take beside its method, output and signatures, at most.
+const RECEIPT_OVERHEAD_BYTES: usize = 512;
+
+fn size_bytes(signed: &SignedReceipt) -> usize {
+    RECEIPT_OVERHEAD_BYTES
+        + signed.receipt.method.len()
+        + signed.output.len()
+        + signed.signatures.len() * (bletchley_primitives::Signature::SIZE_BYTES + 2)
+}
+
 /// Gas of a call whose receipt is known.
 #[must_use]
 pub fn delegate_gas(input_size_bytes: usize, receipt: &SignedReceipt) -> u64 {
@@ -86,6 +100,8 @@ pub(crate) struct Session {
     occurrences: FxHashMap<B256, u32>,
     /// Receipts in the record before this transaction.
     mark: usize,
+    /// Size of the record that is being built.
+    size_bytes: usize,
     halt: Option<Halt>,
 }
 
@@ -99,6 +115,7 @@ impl Session {
             calls: 0,
             occurrences: FxHashMap::default(),
             mark: 0,
+            size_bytes: 0,
             halt: None,
         }
     }
@@ -118,7 +135,10 @@ impl Session {
     /// Takes back what the abandoned transaction consumed.
     pub(crate) fn abandon(&mut self) {
         match &mut self.source {
-            Source::Build { receipts, .. } => receipts.truncate(self.mark),
+            Source::Build { receipts, .. } => {
+                receipts.truncate(self.mark);
+                self.size_bytes = receipts.iter().map(|receipt| size_bytes(receipt)).sum();
+            }
             Source::Record { cursor, .. } => *cursor = self.mark,
             Source::Live { .. } | Source::Probe { .. } => {}
         }
@@ -172,13 +192,16 @@ impl Session {
     fn answer(&mut self, call: &Call) -> Result<Arc<SignedReceipt>, Halt> {
         match &mut self.source {
             Source::Build { delegate, receipts } => {
-                if receipts.len() >= DelegationRecord::RECEIPTS_MAX {
+                if receipts.len() >= DelegationRecord::RECEIPTS_MAX
+                    || self.size_bytes >= RECORD_SIZE_BYTES_MAX
+                {
                     return Err(Halt::Pending);
                 }
                 match delegate.poll(call, &self.place) {
                     Answer::Pending => Err(Halt::Pending),
                     Answer::Ready(receipt) => match fits(&receipt, call, &self.place) {
                         Ok(()) => {
+                            self.size_bytes += size_bytes(&receipt);
                             receipts.push(receipt.clone());
                             Ok(receipt)
                         }

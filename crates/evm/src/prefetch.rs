@@ -30,9 +30,9 @@ type Function = (Address, [u8; 4]);
 /// What is known of a contract's function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
-    /// A transaction is on its way to find out.
-    Asked,
+    /// Its transactions were not seen to delegate.
     Free,
+    /// One was.
     Delegates,
 }
 
@@ -56,7 +56,6 @@ impl Prefetcher {
         let mut learned = self.learned.lock();
         match learned.get_mut(&function) {
             Some(known) if delegated => *known = Known::Delegates,
-            Some(known @ Known::Asked) => *known = Known::Free,
             Some(_) => {}
             None => {
                 if learned.len() >= LEARNED_MAX {
@@ -67,26 +66,14 @@ impl Prefetcher {
         }
     }
 
-    /// Whether a transaction should be simulated: its function delegates, or nothing is known of it yet.
-    fn wants(&self, tx: &RecoveredTx) -> bool {
-        let Some(function) = function(tx) else { return false };
-        let mut learned = self.learned.lock();
-        match learned.get(&function) {
-            Some(Known::Delegates) => true,
-            Some(Known::Free | Known::Asked) => false,
-            None => {
-                if learned.len() >= LEARNED_MAX {
-                    learned.clear();
-                }
-                learned.insert(function, Known::Asked);
-                true
-            }
-        }
+    /// Whether a transaction may delegate, as far as is known.
+    fn may_delegate(&self, tx: &RecoveredTx) -> bool {
+        function(tx).is_some_and(|function| self.learned.lock().get(&function) != Some(&Known::Free))
     }
 
     /// Hands a pooled transaction to the thread; drops it when the queue is full.
     pub(crate) fn offer(&self, core: &Arc<Core>, tx: &Arc<RecoveredTx>) {
-        if !self.wants(tx) {
+        if !self.may_delegate(tx) {
             return;
         }
         let mut queue = self.queue.lock();
@@ -110,7 +97,8 @@ fn start(core: Weak<Core>) -> SyncSender<Arc<RecoveredTx>> {
 fn serve(core: &Weak<Core>, receiver: &Receiver<Arc<RecoveredTx>>) {
     while let Ok(tx) = receiver.recv() {
         let Some(core) = core.upgrade() else { return };
-        if core.pool.lock().contains(&tx.hash) {
+        // What came before it in the queue may have shown meanwhile that its function does not delegate.
+        if core.prefetcher.may_delegate(&tx) && core.pool.lock().contains(&tx.hash) {
             prefetch(&core, &tx);
         }
     }

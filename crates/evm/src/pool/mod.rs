@@ -455,3 +455,6 @@ impl Pool {
 fn check_funds(sender: Address, have: U256, want: U256) -> Result<(), SubmitError> {
     if want > have { Err(SubmitError::InsufficientFunds { sender, have, want }) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -405,13 +405,39 @@ fn traces_of_old_transactions_use_the_record() {
     assert_eq!((delegate.polls.load(Ordering::SeqCst), delegate.runs.load(Ordering::SeqCst)), (polls, 0));
 }
 
+/// A delegate that tells when it is polled, and by which transaction.
+struct Announcing {
+    polled: Mutex<std::sync::mpsc::Sender<B256>>,
+}
+
+impl Delegate for Announcing {
+    fn poll(&self, call: &Call, _: &Place) -> Answer {
+        self.polled.lock().send(call.transaction.0).unwrap();
+        Answer::Pending
+    }
+    fn run(&self, _: &Call, _: &Place) -> Result<SignedReceipt, Refusal> {
+        Err(Refusal::NoFabric)
+    }
+    fn anchor(&self) -> Anchor {
+        Anchor::default()
+    }
+    fn check(&self, _: &DelegationRecord, _: &Place) -> Result<(), RecordError> {
+        Ok(())
+    }
+}
+
 #[test]
-fn prefetching_polls_before_the_block() {
-    let (delegate, ours, _, _) = worlds(Behaviour::Honest);
-    let raw = ask("rate", b"EUR", 0).sign(0);
-    ours.ledger.submit(raw).unwrap();
-    let hash = ours.ledger.pool_content().pending[&key(0).address()][&0].clone();
-    ours.ledger.prefetch(&hash);
-    assert!(delegate.polls.load(Ordering::SeqCst) >= 1);
-    assert_eq!(ours.ledger.head().height, Height(0));
+fn calls_start_when_a_transaction_enters_the_pool() {
+    let (sender, polled) = std::sync::mpsc::channel();
+    let world = World::with(asking_genesis(), Arc::new(Announcing { polled: Mutex::new(sender) }));
+    let patience = std::time::Duration::from_secs(120);
+    let one = world.send(&ask("rate", b"EUR", 0), 0);
+    assert_eq!(polled.recv_timeout(patience), Ok(one));
+    // What is known to delegate is simulated every time, also behind a transaction that did not run yet.
+    let two = world.send(&ask("rate", b"USD", 1), 0);
+    assert_eq!(polled.recv_timeout(patience), Ok(two));
+    assert_eq!(world.ledger.head().height, Height(0));
+    let pooled = world.ledger.transaction(two).unwrap().unwrap().tx;
+    world.ledger.prefetch(&pooled);
+    assert_eq!(polled.recv_timeout(patience), Ok(two));
 }

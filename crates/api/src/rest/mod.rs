@@ -1,13 +1,22 @@
-//! REST under `/v1`: what applications and commands ask beside JSON-RPC. One file a resource.
+//! REST under `/v1`: what applications and commands ask beside JSON-RPC. One file a resource; `/openapi.json` describes
+//! every route.
 
 mod answer;
+mod assets;
 mod cryptlets;
+mod entries;
+mod lineage;
+mod names;
 mod network;
+mod openapi;
+mod outputs;
 mod sources;
 mod tokens;
+mod transactions;
 
 use axum::Router;
-use axum::routing::{get, post, put};
+use axum::handler::Handler;
+use axum::routing::MethodRouter;
 use bletchley_cryptlet::fabric::Fabric;
 use bletchley_cryptlet::fetch::HttpFetcher;
 use bletchley_cryptlet::registry::TokenRegistry;
@@ -38,14 +47,97 @@ pub struct RestContext {
     pub mirrors: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
+/// One route; the description of the interface is compared with all of them.
+struct Route {
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the test that compares routes with their description")
+    )]
+    method: &'static str,
+    path: &'static str,
+    handler: MethodRouter<RestContext>,
+}
+
+fn get<H: Handler<T, RestContext>, T: 'static>(path: &'static str, handler: H) -> Route {
+    Route { method: "get", path, handler: axum::routing::get(handler) }
+}
+
+fn post<H: Handler<T, RestContext>, T: 'static>(path: &'static str, handler: H) -> Route {
+    Route { method: "post", path, handler: axum::routing::post(handler) }
+}
+
+fn put<H: Handler<T, RestContext>, T: 'static>(path: &'static str, handler: H) -> Route {
+    Route { method: "put", path, handler: axum::routing::put(handler) }
+}
+
+fn routes() -> Vec<Route> {
+    vec![
+        get("/openapi.json", openapi::show),
+        get("/v1/network", network::show),
+        get("/v1/cryptlets", cryptlets::list),
+        put("/v1/admin/sources/{name}", sources::set),
+        post("/v1/tokens/transactions", transactions::submit),
+        get("/v1/tokens/transactions/{id}", transactions::show),
+        get("/v1/tokens/owners/{owner}/outputs", outputs::of_owner),
+        get("/v1/tokens/owners/{owner}/balances", outputs::balances),
+        get("/v1/tokens/owners/{owner}/selection", outputs::select),
+        get("/v1/tokens/outputs/{output}", outputs::show),
+        get("/v1/tokens/outputs/{output}/proof", outputs::proof),
+        get("/v1/tokens/assets", assets::list),
+        get("/v1/tokens/assets/{asset}", assets::show),
+        get("/v1/tokens/entries", entries::namespaces),
+        get("/v1/tokens/entries/{namespace}", entries::list),
+        get("/v1/tokens/entries/{namespace}/{*name}", entries::history),
+        get("/v1/tokens/{id}", tokens::show),
+        get("/v1/tokens/{id}/parts", tokens::parts),
+        get("/v1/tokens/{id}/builds", tokens::builds),
+        get("/v1/tokens/{id}/lineage", lineage::show),
+        post("/v1/tokens/{id}/verify", tokens::verify),
+    ]
+}
+
 /// The routes of the REST interface.
 pub fn router(context: RestContext) -> Router {
-    Router::new()
-        .route("/v1/network", get(network::show))
-        .route("/v1/cryptlets", get(cryptlets::list))
-        .route("/v1/admin/sources/{name}", put(sources::set))
-        .route("/v1/tokens/transactions", post(tokens::submit))
-        .route("/v1/tokens/transactions/{id}", get(tokens::transaction))
+    let all =
+        routes().into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    all.route("/v1/{*path}", axum::routing::any(answer::no_such_path))
+        .method_not_allowed_fallback(answer::no_such_method)
         .layer(axum::extract::DefaultBodyLimit::max(crate::limits::REQUEST_SIZE_BYTES_MAX))
         .with_state(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_description_names_every_route_and_no_other() {
+        let routed: BTreeSet<(String, String)> = routes()
+            .into_iter()
+            .map(|route| (route.method.to_owned(), route.path.replace("{*", "{")))
+            .collect();
+        let document = openapi::document();
+        let paths = document.get("paths").and_then(Value::as_object).cloned().unwrap_or_default();
+        let described: BTreeSet<(String, String)> = paths
+            .iter()
+            .flat_map(|(path, item)| {
+                item.as_object().into_iter().flatten().map(|(method, _)| (method.clone(), path.clone()))
+            })
+            .collect();
+        assert_eq!(routed, described);
+    }
+
+    #[test]
+    fn every_schema_that_is_named_is_there() {
+        let text = openapi::document().to_string();
+        let document = openapi::document();
+        let mut named = 0;
+        for piece in text.split("\"#/components/").skip(1) {
+            let pointer = format!("/components/{}", piece.split('"').next().unwrap_or_default());
+            assert!(document.pointer(&pointer).is_some(), "{pointer} is named and not described");
+            named += 1;
+        }
+        assert!(named > 20, "the description names its schemas");
+    }
 }

@@ -1,7 +1,7 @@
 //! `/v1/admin/sources/{name}`: where the host gets a source's data from. For this computer's administrator only.
 
 use super::RestContext;
-use super::answer::{Answer, Refusal};
+use super::answer::{Answer, Body, Refusal};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
@@ -21,7 +21,7 @@ pub(super) async fn set(
     State(context): State<RestContext>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    Json(mirror): Json<Mirror>,
+    Body(mirror): Body<Mirror>,
 ) -> Answer {
     authorize(&context, &headers)?;
     let prefix = declared_prefix(&context, &name).ok_or_else(|| {

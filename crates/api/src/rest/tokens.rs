@@ -1,41 +1,91 @@
-//! `/v1/tokens`: the token ledger.
+//! `/v1/tokens/{id}`: one token; its parts, its builds, and whether given properties are its own.
 
-use super::RestContext;
-use super::answer::{Answer, Refusal};
+use super::answer::{Answer, Asked, Body, Refusal, read, run};
+use super::outputs::shown;
+use super::{RestContext, names};
+use crate::limits::REST_VERIFICATIONS_RUNNING_MAX;
 use axum::Json;
 use axum::extract::{Path, State};
-use bletchley_primitives::{B256, Bytes, TxId};
+use bletchley_primitives::Bytes;
+use bletchley_token::{Properties, TokenId, TokenMachine, TokenView};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use tokio::sync::Semaphore;
 
-/// Signed transactions, canonical bytes in hex, in the order in which they are to be taken in.
+static VERIFICATIONS: Semaphore = Semaphore::const_new(REST_VERIFICATIONS_RUNNING_MAX);
+
+/// No question behind the address.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Submission {
-    raw: Vec<Bytes>,
+pub(super) struct Nothing {}
+
+/// What a token is checked against; used for the check and kept nowhere.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Check {
+    properties: BTreeMap<String, String>,
 }
 
-pub(super) async fn submit(State(context): State<RestContext>, Json(submission): Json<Submission>) -> Answer {
-    let results = tokio::task::spawn_blocking(move || context.tokens.submit_batch(&submission.raw)).await;
-    let results = results
-        .map_err(|_| Refusal::internal("taking in the transactions did not finish; send them again"))?;
-    let list: Vec<Value> = results
-        .into_iter()
-        .map(|result| match result {
-            Ok(id) => json!({ "id": id }),
-            Err(error) => json!({ "error": { "code": error.code(), "message": error.to_string() } }),
+pub(super) fn existing(tokens: &TokenMachine, id: TokenId) -> Result<TokenView, Refusal> {
+    tokens.token(id).ok_or_else(|| Refusal::not_found(format!("no token {id} was issued on this ledger")))
+}
+
+pub(super) async fn show(
+    State(context): State<RestContext>,
+    Path(id): Path<String>,
+    Asked(Nothing {}): Asked<Nothing>,
+) -> Answer {
+    let view = existing(&context.tokens, names::token(&id)?)?;
+    let encoded = Bytes::from(alloy_rlp::encode(&view.info));
+    let output = view.output.as_ref().map(shown);
+    let mut answer = json!(view);
+    if let Some(object) = answer.as_object_mut() {
+        object.insert("info_encoded".to_owned(), json!(encoded));
+        object.insert("output".to_owned(), json!(output));
+        object.insert("property_names".to_owned(), json!(view.info.property_names()));
+    }
+    Ok(Json(answer))
+}
+
+pub(super) async fn parts(State(context): State<RestContext>, Path(id): Path<String>) -> Answer {
+    let id = names::token(&id)?;
+    existing(&context.tokens, id)?;
+    let tokens = context.tokens.clone();
+    let parts = read(move || tokens.parts(id).map_err(Refusal::internal)).await?;
+    let parts = parts.ok_or_else(|| Refusal::bad("no-composite", format!("token {id} has no parts")))?;
+    let list: Vec<Value> = parts
+        .iter()
+        .map(|part| {
+            let label = context.tokens.token(*part).map(|view| view.info.label().to_owned());
+            json!({ "token": part, "label": label })
         })
         .collect();
-    Ok(Json(json!({ "results": list })))
+    Ok(Json(json!({ "token": id, "parts": list })))
 }
 
-pub(super) async fn transaction(State(context): State<RestContext>, Path(id): Path<String>) -> Answer {
-    let id: B256 = id
-        .parse()
-        .map_err(|_| Refusal::bad("id", format!("{id} is not a transaction id: 0x and 64 hex digits")))?;
-    match context.tokens.transaction(TxId(id)) {
-        Ok(Some(status)) => Ok(Json(json!(status))),
-        Ok(None) => Err(Refusal::not_found(format!("no token transaction {id} is known here"))),
-        Err(error) => Err(Refusal::internal(error)),
+/// Which revision the next composite of a thing's manufacturer, class and serial number has, and which one stands.
+pub(super) async fn builds(State(context): State<RestContext>, Path(id): Path<String>) -> Answer {
+    let id = names::token(&id)?;
+    let (next_revision, standing) = context.tokens.build(id);
+    Ok(Json(json!({ "thing": id, "next_revision": next_revision, "standing": standing })))
+}
+
+pub(super) async fn verify(
+    State(context): State<RestContext>,
+    Path(id): Path<String>,
+    Body(check): Body<Check>,
+) -> Answer {
+    let id = names::token(&id)?;
+    let view = existing(&context.tokens, id)?;
+    let names = view.info.property_names();
+    if names.is_empty() {
+        let why = "this token has no properties to check: its holder proves it by signing";
+        return Err(Refusal::bad("no-properties", why));
     }
+    let properties = Properties::new(check.properties).map_err(|error| Refusal::bad("properties", error))?;
+    let matches = run(&VERIFICATIONS, move || {
+        view.info.matches(&properties).map_err(|error| Refusal::bad("properties", error))
+    });
+    Ok(Json(json!({ "token": id, "matches": matches.await?, "property_names": names })))
 }

@@ -94,6 +94,7 @@ pub trait Content: Send + Sync {
 #[derive(Debug)]
 pub struct FolderContent {
     folder: PathBuf,
+    writable: bool,
     staged: AtomicU64,
 }
 
@@ -108,7 +109,13 @@ impl FolderContent {
             fs::remove_dir_all(&staging)?;
         }
         fs::create_dir_all(&staging)?;
-        Ok(Self { folder: folder.to_owned(), staged: AtomicU64::new(0) })
+        Ok(Self { folder: folder.to_owned(), writable: true, staged: AtomicU64::new(0) })
+    }
+
+    /// The store in this folder, to look at: nothing is made, removed or put there.
+    #[must_use]
+    pub fn read_only(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), writable: false, staged: AtomicU64::new(0) }
     }
 
     fn path(&self, id: ContentId) -> PathBuf {
@@ -168,6 +175,9 @@ impl Content for FolderContent {
         let id = ContentId::of(bytes);
         if self.holds(id, bytes.len(), durability) {
             return Ok(id);
+        }
+        if !self.writable {
+            return Err(self.io("writing", id)(io::ErrorKind::ReadOnlyFilesystem.into()));
         }
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
         let staged = self.folder.join(STAGING).join(format!("{}-{number}", std::process::id()));
@@ -257,6 +267,18 @@ mod tests {
         assert!(matches!(store.get(id), Err(ContentError::Damaged { .. })));
         store.put(b"component", Durability::Durable).unwrap();
         assert_eq!(store.get(id).unwrap().unwrap(), Bytes::from_static(b"component"));
+    }
+
+    #[test]
+    fn looking_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = FolderContent::open(folder.path()).unwrap().put(b"abc", Durability::Durable).unwrap();
+        fs::remove_dir(folder.path().join(STAGING)).unwrap();
+        let store = FolderContent::read_only(folder.path());
+        assert_eq!(store.get(id).unwrap().unwrap(), Bytes::from_static(b"abc"));
+        assert_eq!(store.put(b"abc", Durability::Relaxed).unwrap(), id);
+        assert!(matches!(store.put(b"new", Durability::Relaxed), Err(ContentError::Io { .. })));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use bletchley_cryptlet::{
     policy::{CallRefusal, CallerRule, Policy},
     registry::{RegistryView, ReleaseStatus},
 };
-use bletchley_ledger::{Anchor, CallBounds, Delegate, DelegationRecord, Place, SignedReceipt, Status};
+use bletchley_ledger::{
+    Anchor, CallBounds, Delegate, DelegationRecord, Extension, Place, SignedReceipt, Status,
+};
 use bletchley_primitives::{Height, LedgerId, TimestampMs, decode_bounded};
 use proptest::prelude::*;
 
@@ -295,6 +297,38 @@ proptest! {
         prop_assume!(changed != bytes);
         if let Ok(changed) = decode_bounded::<SignedReceipt>(&changed, bytes.len()) {
             prop_assert!(world.check(&changed, &place).is_err());
+        }
+    }
+
+    #[test]
+    fn hostile_bytes_are_canonical_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        if let Ok(receipt) = decode_bounded::<SignedReceipt>(&bytes, 600) {
+            prop_assert_eq!(alloy_rlp::encode(&receipt), bytes.clone());
+        }
+        if let Ok(extension) = Extension::decode(&bytes) {
+            prop_assert_eq!(extension.encode().to_vec(), bytes);
+        }
+    }
+
+    /// Damaged real bytes come further into the decoders than random ones.
+    #[test]
+    fn a_damaged_extension_is_canonical_or_refused(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let place = place(10);
+        let receipt = SignedReceipt::refused(&call(1), &place, "the registry has no policy");
+        let record = DelegationRecord { anchor: Anchor::default(), receipts: vec![receipt] };
+        let extension = Extension { record, ..Extension::at(place.time_ms) };
+        let mut bytes = extension.encode().to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        for bytes in [&bytes[..], &bytes[..cut.index(bytes.len())]] {
+            if let Ok(extension) = Extension::decode(bytes) {
+                prop_assert_eq!(extension.encode().to_vec(), bytes);
+            }
         }
     }
 }

@@ -211,6 +211,28 @@ fn a_cut_of_what_was_durable_is_damage() {
 }
 
 #[test]
+fn a_damaged_record_before_others_is_never_a_torn_tail() {
+    let (disk, blocks) = filled(Options::default(), 4, 6);
+    let whole = disk.bytes(FIRST).unwrap();
+    let records = records(&blocks);
+    for (at, record) in records.iter().enumerate().take(3) {
+        for offset in [record.0, record.0 + 100, record.0 + 127, record.1 - 1] {
+            let mut bytes = whole.clone();
+            bytes[offset as usize] ^= 0x20;
+            // Not even the mark is there to say that it was durable.
+            bytes[35] ^= 1;
+            disk.replace(FIRST, bytes.clone());
+            let Err(OpenError::Damaged { damage, .. }) = open(&disk, Options::default()) else {
+                panic!("opened with byte {offset} damaged")
+            };
+            assert_eq!(damage.height, Some(Height(at as u64)));
+            assert_eq!(disk.bytes(FIRST).unwrap(), bytes, "nothing was changed");
+            assert!(inspected(&disk).1.iter().any(|damage| damage.height == Some(Height(at as u64))));
+        }
+    }
+}
+
+#[test]
 fn a_missing_segment_is_named() {
     let (disk, blocks) = filled(small(), 40, 7);
     let copy = SimulatedDisk::new(1);

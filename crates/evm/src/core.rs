@@ -8,9 +8,12 @@ use bletchley_ledger::{
 use bletchley_primitives::{BlockHash, Bytes, Height, LedgerId, TimestampMs};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::{
@@ -134,7 +137,8 @@ pub(crate) struct Core {
     pub(crate) prefetcher: Prefetcher,
     pub(crate) admission: Admission,
     head: RwLock<Arc<HeadBlock>>,
-    /// The latest time that anyone told: what prefetched calls take for their block's.
+    /// The latest time that anyone's clock told: what prefetched calls take for their block's, a development ledger's
+    /// offset added.
     time_hint_ms: AtomicU64,
 }
 
@@ -147,7 +151,9 @@ impl Core {
         limits: PoolLimits,
     ) -> Result<Arc<Self>, OpenError> {
         genesis.validate()?;
-        let alloc = genesis.accounts().into_iter().map(|(address, account)| {
+        let id = genesis.ledger_id();
+        let accounts = if store.head().is_none() { genesis.accounts() } else { BTreeMap::new() };
+        let alloc = accounts.into_iter().map(|(address, account)| {
             let storage =
                 account.storage.iter().map(|(slot, value)| (U256::from_be_bytes(slot.0), (*value).into()));
             let account = AllocAccount {
@@ -162,11 +168,11 @@ impl Core {
         let opened = State::open(alloc, &*store, options)?;
         if let Some(diff) = opened.genesis_diff {
             // The identity goes first: a crash between the two leaves an empty store, which starts anew.
-            let id = Bytes::copy_from_slice(genesis.ledger_id().0.as_slice());
-            store.table_write(TABLE, &[(Bytes::from_static(LEDGER_KEY), Some(id))])?;
+            let value = Bytes::copy_from_slice(id.0.as_slice());
+            store.table_write(TABLE, &[(Bytes::from_static(LEDGER_KEY), Some(value))])?;
             store.append(&genesis_block(&genesis, opened.root, diff))?;
         }
-        let head = read_head(&genesis, &store)?;
+        let head = read_head(&genesis, id, &store)?;
         if opened.root != head.header.state_root {
             return Err(OpenError::Root {
                 height: head.height(),
@@ -178,7 +184,7 @@ impl Core {
         let rules =
             TxRules { chain_id: genesis.chain_id, set_code: genesis.fork != Fork::Cancun, dev: genesis.dev };
         Ok(Arc::new(Self {
-            ledger: genesis.ledger_id(),
+            ledger: id,
             rules,
             state: opened.state,
             store,
@@ -222,11 +228,6 @@ impl Core {
         self.time_hint_ms.fetch_max(time_ms.0, Ordering::Relaxed);
     }
 
-    /// Forgets what was told of times after this one, which a development ledger has taken back.
-    pub(crate) fn forget_time_after(&self, time_ms: TimestampMs) {
-        self.time_hint_ms.fetch_min(time_ms.0, Ordering::Relaxed);
-    }
-
     /// The block after the head, as far as it is known before anything ran.
     pub(crate) fn next_frame(
         &self,
@@ -248,7 +249,7 @@ impl Core {
     /// The frame for readers of "pending": the next block, at the latest time that anyone told.
     pub(crate) fn pending_frame(&self, head: &HeadBlock) -> Frame {
         let told = TimestampMs(self.time_hint_ms.load(Ordering::Relaxed));
-        let time_ms = if self.genesis.dev { self.dev.lock().pending_time(told) } else { told };
+        let time_ms = if self.genesis.dev { self.dev.lock().time(told) } else { told };
         self.next_frame(head, time_ms, head.header.beneficiary)
     }
 
@@ -316,7 +317,7 @@ fn genesis_block(genesis: &Genesis, root: alloy_primitives::B256, diff: Bytes) -
 }
 
 /// The head that the store holds; its genesis block must be this document's, as far as that shows without the accounts.
-fn read_head(genesis: &Genesis, store: &SharedStore) -> Result<HeadBlock, OpenError> {
+fn read_head(genesis: &Genesis, id: LedgerId, store: &SharedStore) -> Result<HeadBlock, OpenError> {
     let missing = |height: Height| {
         OpenError::Read(ReadError::Damaged {
             place: format!("block {height}"),
@@ -326,7 +327,6 @@ fn read_head(genesis: &Genesis, store: &SharedStore) -> Result<HeadBlock, OpenEr
     let first = block::read_header(&**store, Height(0))?.ok_or_else(|| missing(Height(0)))?;
     let found = BlockHash(first.hash_slow());
     let expected = genesis.header(first.state_root).hash_slow();
-    let id = genesis.ledger_id();
     let kept = store.table_get(TABLE, LEDGER_KEY)?;
     if found.0 != expected || kept.as_ref().is_some_and(|kept| kept.as_ref() != id.0.as_slice()) {
         let found = kept

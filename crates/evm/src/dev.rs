@@ -19,6 +19,7 @@ use crate::{
     core::{Core, HeadBlock},
     ledger::EvmLedger,
     pool::SubmitError,
+    read::BlockRef,
     state::{HistoryError, InterventionError, Override, Overrides},
     tx,
 };
@@ -65,8 +66,6 @@ struct Snapshot {
 pub(crate) struct DevState {
     offset_ms: i64,
     next_ms: Option<TimestampMs>,
-    /// How far the clock was moved since the last block: what no block's time shows yet.
-    moved_ms: i64,
     impersonated: BTreeSet<Address>,
     impersonate_all: bool,
     snapshots: BTreeMap<u64, Snapshot>,
@@ -79,14 +78,8 @@ impl DevState {
         self.next_ms.unwrap_or_else(|| TimestampMs(now.0.saturating_add_signed(self.offset_ms)))
     }
 
-    /// The time of the next block for who has no clock and was `told` the latest block's.
-    pub(crate) fn pending_time(&self, told: TimestampMs) -> TimestampMs {
-        self.next_ms.unwrap_or_else(|| TimestampMs(told.0.saturating_add_signed(self.moved_ms)))
-    }
-
     /// After a block was built: a time that was asked for is where time goes on from.
     pub(crate) fn proposed(&mut self, now: TimestampMs) {
-        self.moved_ms = 0;
         if let Some(next) = self.next_ms.take() {
             self.offset_ms = difference(next, now);
         }
@@ -190,7 +183,6 @@ impl DevHandle {
     pub fn increase_time(&self, by_ms: i64) -> i64 {
         let mut dev = self.core.dev.lock();
         dev.offset_ms = dev.offset_ms.saturating_add(by_ms);
-        dev.moved_ms = dev.moved_ms.saturating_add(by_ms);
         dev.offset_ms
     }
 
@@ -216,9 +208,7 @@ impl DevHandle {
     /// Sets the clock: it says `time_ms` when the real one says `now`.
     pub fn set_time(&self, time_ms: TimestampMs, now: TimestampMs) {
         let mut dev = self.core.dev.lock();
-        let offset_ms = difference(time_ms, now);
-        dev.moved_ms = dev.moved_ms.saturating_add(offset_ms.saturating_sub(dev.offset_ms));
-        dev.offset_ms = offset_ms;
+        dev.offset_ms = difference(time_ms, now);
         dev.next_ms = None;
     }
 
@@ -259,7 +249,6 @@ impl DevHandle {
             dev.snapshots.split_off(&number);
             dev.offset_ms = snapshot.offset_ms;
             dev.next_ms = None;
-            dev.moved_ms = 0;
             snapshot
         };
         self.rewind(snapshot.height, snapshot.pending)?;
@@ -291,7 +280,6 @@ impl DevHandle {
             core.store.truncate(height)?;
             Ok(())
         })?;
-        core.forget_time_after(meta.time_ms);
         core.cache.lock().forget_above(height);
         {
             let mut pool = core.pool.lock();
@@ -312,7 +300,12 @@ pub(crate) fn unsigned(
     request: &TransactionRequest,
 ) -> Result<Bytes, SubmitError> {
     let nonce = request.nonce.unwrap_or_else(|| ledger.pool_nonce(&from));
-    let gas_limit = request.gas.unwrap_or_else(|| ledger.tx_gas_limit_max());
+    let gas_limit = request.gas.unwrap_or_else(|| {
+        let request = TransactionRequest { from: Some(from), ..request.clone() };
+        let estimate = ledger.estimate_gas(&request, BlockRef::Pending, None, None);
+        // A transaction that fails is mined as one that fails, as with a signature.
+        estimate.unwrap_or_else(|_| ledger.tx_gas_limit_max())
+    });
     let chain_id = ledger.chain_id();
     let to = request.to.unwrap_or(TxKind::Create);
     let value = request.value.unwrap_or_default();

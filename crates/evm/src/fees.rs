@@ -5,6 +5,7 @@ use bletchley_primitives::Height;
 
 use crate::{
     block::EvmBlock,
+    genesis::BaseFee,
     header,
     ledger::EvmLedger,
     read::{BlockRef, LookupError},
@@ -53,6 +54,10 @@ impl EvmLedger {
     #[must_use]
     pub fn max_priority_fee_per_gas(&self) -> u128 {
         let floor = self.core.pool.lock().limits().tip_min;
+        if self.core.genesis.base_fee == BaseFee::Zero {
+            // Where gas has no price, what some pay out of habit must not become what all are told to pay.
+            return floor;
+        }
         let head = self.core.head().height().0;
         let mut tips = Vec::new();
         for height in (head.saturating_sub(TIP_BLOCKS - 1)..=head).rev() {

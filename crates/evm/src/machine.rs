@@ -376,7 +376,7 @@ impl Machine for EvmMachine {
         let head = core.head();
         let dev_time = core.genesis.dev.then(|| core.dev.lock().time(context.time_ms));
         let frame = core.next_frame(&head, dev_time.unwrap_or(context.time_ms), context.proposer);
-        core.note_time(frame.time_ms);
+        core.note_time(context.time_ms);
         let overrides = core.genesis.dev.then(|| core.state.pending()).flatten();
         let anchor = core.delegate.anchor();
         let mut ran = self.build(&frame, overrides.clone())?.ran;

@@ -115,6 +115,9 @@ pub(crate) fn submit(core: &Arc<Core>, raws: Vec<Bytes>) -> Vec<Result<Arc<Recov
         .into_iter()
         .map(|arrival| match arrival? {
             Arrival::Known(_) => Err(SubmitError::AlreadyKnown),
+            Arrival::Fresh(tx) if tx.impersonated && !core.dev.lock().is_impersonated(&tx.sender) => {
+                Err(SubmitError::NotImpersonated(tx.sender))
+            }
             Arrival::Fresh(tx) => core.admission.check(&tx, base_fee, tip_min).map(|()| tx),
         })
         .collect();

@@ -78,6 +78,11 @@ impl DevState {
         self.next_ms.unwrap_or_else(|| TimestampMs(now.0.saturating_add_signed(self.offset_ms)))
     }
 
+    /// Whether transactions of this sender may come without a signature.
+    pub(crate) fn is_impersonated(&self, address: &Address) -> bool {
+        self.impersonate_all || self.impersonated.contains(address)
+    }
+
     /// After a block was built: a time that was asked for is where time goes on from.
     pub(crate) fn proposed(&mut self, now: TimestampMs) {
         if let Some(next) = self.next_ms.take() {
@@ -166,8 +171,7 @@ impl DevHandle {
     /// Whether transactions of this sender may be submitted without a signature.
     #[must_use]
     pub fn is_impersonated(&self, address: &Address) -> bool {
-        let dev = self.core.dev.lock();
-        dev.impersonate_all || dev.impersonated.contains(address)
+        self.core.dev.lock().is_impersonated(address)
     }
 
     /// Takes a transaction out of the mempool; whether it was there.

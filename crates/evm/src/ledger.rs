@@ -266,8 +266,11 @@ impl EvmLedger {
     /// Takes a transaction of an impersonated sender in. Missing nonce, gas and fees are filled in.
     ///
     /// # Errors
-    /// [`SubmitError`]; on a ledger that is no development ledger the marked signature recovers nobody who has funds.
+    /// [`SubmitError`], above all when the sender is not impersonated, as on any ledger that is no development ledger.
     pub fn submit_unsigned(&self, from: Address, request: &TransactionRequest) -> Result<B256, SubmitError> {
+        if !self.dev().is_some_and(|dev| dev.is_impersonated(&from)) {
+            return Err(SubmitError::NotImpersonated(from));
+        }
         self.submit(dev::unsigned(self, from, request)?)
     }
 

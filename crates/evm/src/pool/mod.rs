@@ -122,6 +122,9 @@ pub enum SubmitError {
     /// A contract cannot send transactions (EIP-3607).
     #[error("sender not an eoa: address {0} has code")]
     SenderHasCode(Address),
+    /// Nobody asked for this sender to be impersonated.
+    #[error("unknown account {0}: it is not impersonated on this ledger")]
+    NotImpersonated(Address),
     /// An EIP-7702 transaction needs authorizations.
     #[error("EIP-7702 transaction with empty auth list")]
     NoAuthorizations,

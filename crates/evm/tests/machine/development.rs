@@ -3,7 +3,7 @@
 use crate::world::*;
 use alloy_primitives::{Address, Bytes, U256};
 use alloy_rpc_types_eth::TransactionRequest;
-use bletchley_evm::{BlockRef, DevError, Genesis};
+use bletchley_evm::{BlockRef, DevError, Genesis, SubmitError};
 use bletchley_ledger::{Extension, NoDelegate};
 use bletchley_primitives::{Height, TimestampMs};
 use std::sync::Arc;
@@ -59,6 +59,13 @@ fn impersonated_senders_need_no_key_even_with_code() {
     assert_eq!(ours.receipt(hash).sender, TOKEN);
     assert_eq!(ours.ledger.balance(&to, BlockRef::Latest).unwrap(), ether(2));
     theirs.follow(&executed);
+    // The mark alone is no permission.
+    let next = TransactionRequest { nonce: Some(2), gas: Some(21_000), ..request.clone() };
+    let marked = ours.ledger.submit_unsigned(TOKEN, &next).unwrap();
+    let raw = ours.ledger.transaction(marked).unwrap().unwrap().tx.raw.clone();
+    assert!(dev.stop_impersonating(&TOKEN));
+    assert_eq!(ours.ledger.submit_unsigned(TOKEN, &next), Err(SubmitError::NotImpersonated(TOKEN)));
+    assert_eq!(theirs.ledger.submit(raw), Err(SubmitError::NotImpersonated(TOKEN)));
     // Elsewhere the same bytes are signed by nobody in particular.
     let found = ours.ledger.transaction(hash).unwrap().unwrap();
     let strict = World::new(genesis());

@@ -8,6 +8,7 @@ use bletchley_consensus::{CadenceHandle, Engine, EngineError, Solo};
 use bletchley_ledger::{SharedStore, Store};
 use bletchley_primitives::Height;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,6 +24,8 @@ const FOLD_BEHIND_BLOCKS: u64 = 128;
 pub(crate) struct EngineThread {
     pub(crate) signals: Arc<WallSignals>,
     pub(crate) gate: Arc<Gate>,
+    /// False once the engine has ended, asked to or not.
+    pub(crate) alive: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -38,14 +41,18 @@ impl EngineThread {
         ended: Ended,
     ) -> Result<Self> {
         let (signals, gate) = (Arc::new(WallSignals::default()), parts.gate.clone());
+        let alive = Arc::new(AtomicBool::new(true));
+        let lives = alive.clone();
         let (runner, heard) = (Arc::new(Runner::new(parts)), signals.clone());
         let thread = std::thread::Builder::new()
             .name(format!("engine-{name}"))
             .spawn(move || {
-                let _ = ended.send(Box::new(Solo::new(cadence)).run(runner, heard));
+                let result = Box::new(Solo::new(cadence)).run(runner, heard);
+                lives.store(false, Ordering::Release);
+                let _ = ended.send(result);
             })
             .with_context(|| format!("starting the engine of ledger {name}"))?;
-        Ok(Self { signals, gate, thread })
+        Ok(Self { signals, gate, alive, thread })
     }
 
     /// Ends the engine after the block that it is making.

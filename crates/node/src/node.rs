@@ -14,7 +14,7 @@ use crate::signals::wall_now_ms;
 use alloy_primitives::hex;
 use anyhow::{Context, Result, bail};
 use bletchley_api::rest::{self, RestContext};
-use bletchley_api::{ApiContext, ApiOptions, DevMode, ServerHandle, serve};
+use bletchley_api::{ApiContext, ApiOptions, DevMode, Probe, ServerHandle, serve};
 use bletchley_consensus::{Cadence, CadenceHandle, EngineError};
 use bletchley_cryptlet::aot::{AOT_SECRET_SIZE_BYTES, AotCache, AotSecret};
 use bletchley_cryptlet::content::FolderContent;
@@ -22,7 +22,7 @@ use bletchley_cryptlet::fabric::{Fabric, FabricConfig, FabricParts, LocalHost};
 use bletchley_cryptlet::fetch::HttpFetcher;
 use bletchley_cryptlet::host::WasmContainer;
 use bletchley_cryptlet::keys::{FileKeyStore, KeyLabel, KeyPurpose, Signer};
-use bletchley_cryptlet::registry::TokenRegistry;
+use bletchley_cryptlet::registry::{RegistryView, TokenRegistry};
 use bletchley_evm::EvmLedger;
 use bletchley_ledger::{Machine, SharedStore};
 use bletchley_primitives::LedgerId;
@@ -30,6 +30,7 @@ use bletchley_storage::{Options as StoreOptions, SegmentStore};
 use bletchley_token::TokenMachine;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -111,11 +112,8 @@ impl Node {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let admin_token = random_token()?;
         let rest = rest::router(ledgers.rest_context(&genesis, &admin_token));
-        let context = ApiContext::new(
-            ledgers.evm.clone(),
-            ledgers.listeners.feed.clone(),
-            ApiOptions { dev, ..ApiOptions::default() },
-        );
+        let options = ledgers.api_options(dev, [&tokens, &evm]);
+        let context = ApiContext::new(ledgers.evm.clone(), ledgers.listeners.feed.clone(), options);
         let server = runtime.block_on(listen(config.port, context, rest))?;
         let address = server.address();
         let running = Running {
@@ -263,6 +261,26 @@ impl Ledgers {
             wake.wake();
         }));
         Ok((tokens, evm))
+    }
+
+    fn api_options(&self, dev: Option<DevMode>, engines: [&EngineThread; 2]) -> ApiOptions {
+        let alive = engines.map(|engine| engine.alive.clone());
+        let running: Probe = Arc::new(move || {
+            let all = alive.iter().all(|engine| engine.load(Ordering::Acquire));
+            if all { Ok(()) } else { Err("an engine has ended; the node is stopping".to_owned()) }
+        });
+        let registry = self.registry.clone();
+        let name = move |id| {
+            let found = registry.resolve(id, registry.anchor().height)?;
+            Some(found.package.release.name.clone())
+        };
+        ApiOptions {
+            dev,
+            healthy: running.clone(),
+            ready: running,
+            cryptlet_name: Arc::new(name),
+            ..ApiOptions::default()
+        }
     }
 
     fn bootstrap_parts<'a>(

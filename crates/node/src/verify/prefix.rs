@@ -33,6 +33,13 @@ impl Store for PrefixStore {
             let head = head.map_or_else(|| "nothing".to_owned(), |head| head.height.to_string());
             return Err(AppendError::NotNext { head, offered: block.meta.height });
         }
+        let given = block.meta.height != Height(0)
+            || matches!(self.inner.block(Height(0)), Ok(Some(kept)) if kept == *block);
+        if !given {
+            let head =
+                "nothing: the folder's block 0 is not the one that this genesis document makes".to_owned();
+            return Err(AppendError::NotNext { head, offered: block.meta.height });
+        }
         *head = Some(block.meta);
         Ok(())
     }

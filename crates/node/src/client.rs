@@ -122,6 +122,24 @@ impl Client {
     /// # Errors
     /// Transport errors, and the node's own refusal in its words.
     pub fn rest(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+        let (status, value) = self.ask(method, path, body)?;
+        if status.is_success() { Ok(value) } else { Err(refused(path, status, &value)) }
+    }
+
+    /// Reads something that may not be there.
+    ///
+    /// # Errors
+    /// As [`Self::rest`], for every refusal but "not found".
+    pub fn find(&self, path: &str) -> Result<Option<Value>> {
+        let (status, value) = self.ask("GET", path, None)?;
+        match status.as_u16() {
+            404 => Ok(None),
+            _ if status.is_success() => Ok(Some(value)),
+            _ => Err(refused(path, status, &value)),
+        }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(ureq::http::StatusCode, Value)> {
         let url = format!("{}{path}", self.running.rest);
         let bearer = format!("Bearer {}", self.running.admin_token);
         let mut response = match (method, body) {
@@ -137,12 +155,7 @@ impl Client {
         } else {
             serde_json::from_str(&text).unwrap_or(Value::String(text))
         };
-        if status.is_success() {
-            return Ok(value);
-        }
-        let message =
-            value.pointer("/error/message").or_else(|| value.get("message")).and_then(Value::as_str);
-        bail!("{path}: {} ({status})", message.unwrap_or("refused without a reason"))
+        Ok((status, value))
     }
 
     /// Sends a contract call or creation signed by `signer`, and waits for its receipt.
@@ -194,6 +207,11 @@ impl Client {
             pause_ms = (pause_ms * 2).min(100);
         }
     }
+}
+
+fn refused(path: &str, status: ureq::http::StatusCode, answer: &Value) -> anyhow::Error {
+    let message = answer.pointer("/error/message").or_else(|| answer.get("message")).and_then(Value::as_str);
+    anyhow!("{path}: {} ({status})", message.unwrap_or("refused without a reason"))
 }
 
 /// A hex quantity.

@@ -15,4 +15,5 @@ mod observer;
 pub mod output;
 mod runner;
 mod signals;
+mod tokens;
 pub mod verify;

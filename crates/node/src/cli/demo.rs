@@ -28,6 +28,14 @@ enum Story {
         #[command(flatten)]
         common: Common,
     },
+    /// Parts become phones, are sold, repaired, recorded in a contract and traced; forgeries and double sales are refused.
+    #[command(
+        after_help = "Examples:\n  bletchley demo supply-chain\n  bletchley demo supply-chain --json | tail -1"
+    )]
+    SupplyChain {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -52,6 +60,7 @@ impl Demo {
                 let story = LoanStory { currency: currency.to_owned(), instalments };
                 demo::loan(&DataDir::new(&common.data), common.output(), &story)
             }
+            Story::SupplyChain { common } => demo::supply_chain(&DataDir::new(&common.data), common.output()),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod accounts;
 mod cryptlet;
 mod demo;
+mod token;
 mod up;
 mod verify;
 
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "bletchley", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Start here:\n  bletchley up --dev            a node for development\n  bletchley demo loan           a contract that calls cryptlets, on real exchange rates\n  bletchley verify              replay everything, offline"
+    after_help = "Start here:\n  bletchley up --dev            a node for development\n  bletchley demo loan           a contract that calls cryptlets, on real exchange rates\n  bletchley demo supply-chain   parts, phones, owners, lineage; forgeries refused\n  bletchley verify              replay everything, offline"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -31,6 +32,8 @@ enum Command {
     Demo(demo::Demo),
     /// Replay every ledger of a data folder from genesis, offline.
     Verify(verify::Verify),
+    /// Tokens: issue, transfer, compose, trace, verify, pay.
+    Token(token::TokenCommand),
     /// Cryptlets: list, show, call.
     Cryptlet(cryptlet::CryptletCommand),
     /// The named accounts of a data folder.
@@ -74,6 +77,7 @@ impl Cli {
             Command::Up(up) => up.run().map(|()| 0),
             Command::Demo(demo) => demo.run().map(|()| 0),
             Command::Verify(verify) => verify.run(),
+            Command::Token(token) => token.run(),
             Command::Cryptlet(cryptlet) => cryptlet.run().map(|()| 0),
             Command::Accounts(accounts) => accounts.run().map(|()| 0),
         }

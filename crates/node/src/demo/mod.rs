@@ -2,7 +2,11 @@
 
 mod ecb;
 mod independent;
+mod items;
 mod loan;
-mod table;
+mod refusals;
+mod supply_chain;
+pub(crate) mod table;
 
 pub use loan::{LoanStory, loan};
+pub use supply_chain::supply_chain;

@@ -79,6 +79,20 @@ describe("time", () => {
     assert.ok(past.error, "the past is refused");
   });
 
+  test("calls at the pending block see the time to come, those at the latest do not", async () => {
+    const timeAt = async (tag) => (await probe.call("surroundings", [], tag))[1];
+    await node.request("evm_mine");
+    const now = await timeAt("latest");
+    await node.request("evm_increaseTime", [5000]);
+    assert.equal(await timeAt("latest"), now);
+    const pending = await timeAt("pending");
+    assert.ok(pending >= now + 5000n && pending < now + 5060n, `${now} -> ${pending}`);
+    await node.request("evm_setNextBlockTimestamp", [Number(now + 9000n)]);
+    assert.equal(await timeAt("pending"), now + 9000n);
+    await node.request("evm_mine");
+    assert.equal(await timeAt("latest"), now + 9000n);
+  });
+
   test("a quantity in hexadecimal serves too", async () => {
     const at = BigInt((await latest()).timestamp) + 50n;
     await node.request("evm_setNextBlockTimestamp", [hex(at)]);

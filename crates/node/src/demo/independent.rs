@@ -151,7 +151,7 @@ mod tests {
             Rates::from_csv("Date,USD,JPY,\n2024-04-02,1.0749,163.01,\n2024-03-28,1.0811,163.45,\n", "USD")
                 .unwrap();
         let terms = Terms {
-            principal_eur_cents: 240_000_00,
+            principal_eur_cents: 24_000_000,
             annual_rate_bps: 350,
             first_date: date(2024, 3, 29),
             instalments: 1,

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 sol! {
     #[derive(Debug)]
+    #[allow(clippy::too_many_arguments)] // as many as the contract's event has
     contract Loan {
         constructor(address lender, address borrower, uint256 principalEurCents, string currency, uint256 annualRateBps, uint32 firstDate, uint256 instalments);
         function settle(uint256 n) external returns (uint256);
@@ -42,7 +43,7 @@ pub fn loan(data: &DataDir, output: Output, story: &LoanStory) -> Result<()> {
     let accounts = Accounts::open(data, client.is_dev()?)?;
     let (bank, borrower) = (accounts.signer("bank")?, accounts.signer("borrower")?);
     let terms = Terms {
-        principal_eur_cents: 1_200_000_00,
+        principal_eur_cents: 120_000_000,
         annual_rate_bps: 385,
         first_date: jiff::civil::date(2023, 1, 31),
         instalments: story.instalments,

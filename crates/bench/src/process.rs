@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 /// Longest wait for a node to answer.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// Over how long a node must do nothing to count as idle.
+const IDLE_SPAN: Duration = Duration::from_secs(1);
+/// Most of one core that an idle node uses.
+const IDLE_SHARE_MAX: f64 = 0.03;
+
 /// A child that ends when dropped.
 pub(crate) struct Node {
     child: Child,
@@ -59,14 +64,15 @@ impl Node {
             .stdout(Stdio::null())
             .spawn()
             .with_context(|| format!("starting {bin}"))?;
-        let node = Self { child, rpc: format!("http://127.0.0.1:{port}"), ready: Duration::ZERO };
+        let mut node = Self { child, rpc: format!("http://127.0.0.1:{port}"), ready: Duration::ZERO };
         while crate::rpc::call(&node.rpc, "eth_chainId", &serde_json::json!([])).is_err() {
             if started.elapsed() > START_TIMEOUT {
                 bail!("{bin} did not answer within {START_TIMEOUT:?}");
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(Self { ready: started.elapsed(), ..node })
+        node.ready = started.elapsed();
+        Ok(node)
     }
 
     /// CPU seconds (user and system, all threads) since the start.
@@ -79,6 +85,21 @@ impl Node {
         #[allow(unsafe_code)]
         let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
         Ok(ticks as f64 / per_second as f64)
+    }
+
+    /// Waits until the node does next to nothing: cryptlets compile behind the ready line of a new folder.
+    pub(crate) fn await_idle(&self) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let before = self.cpu_s()?;
+            std::thread::sleep(IDLE_SPAN);
+            if self.cpu_s()? - before <= IDLE_SPAN.as_secs_f64() * IDLE_SHARE_MAX {
+                return Ok(());
+            }
+            if started.elapsed() > START_TIMEOUT {
+                bail!("the node is still busy after {START_TIMEOUT:?}");
+            }
+        }
     }
 
     /// Resident memory now, in bytes.

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 /// Measures Bletchley from outside, with anvil beside it where `ANVIL_BIN` names one.
 #[derive(Debug, Parser)]
@@ -25,6 +24,9 @@ pub(crate) struct Bench {
     /// Transfers in each load.
     #[arg(long, default_value_t = 60_000)]
     transactions: usize,
+    /// Keep the data folders here, to look at them afterwards.
+    #[arg(long)]
+    keep: Option<PathBuf>,
     /// The node.
     #[arg(long, env = "BLETCHLEY_BIN", default_value = "bletchley")]
     bletchley: String,
@@ -40,18 +42,19 @@ const MANY_ACCOUNTS: usize = 1_000_000;
 impl Bench {
     pub(crate) fn run(self) -> Result<()> {
         let mut report = Report::default();
-        let folder = tempfile::tempdir()?;
+        let temporary = tempfile::tempdir()?;
+        let folder = self.keep.as_deref().unwrap_or(temporary.path());
         if self.wants("start") {
-            self.start(folder.path(), &mut report)?;
+            self.start(folder, &mut report)?;
         }
         if self.wants("erc20") || self.wants("million") {
-            self.erc20(folder.path(), &mut report)?;
+            self.erc20(folder, &mut report)?;
         }
         if self.wants("tokens") {
-            self.tokens(folder.path(), &mut report)?;
+            self.tokens(folder, &mut report)?;
         }
         if self.wants("delegated") {
-            self.delegated(folder.path(), &mut report)?;
+            self.delegated(folder, &mut report)?;
         }
         let text = if self.json { report.json().to_string() } else { report.text() };
         writeln!(std::io::stdout().lock(), "{text}")?;
@@ -71,12 +74,12 @@ impl Bench {
         self.say("start: a new folder, then the same again");
         let first = Node::bletchley(&self.bletchley, &["--data", &data])?;
         let fresh = first.ready;
-        std::thread::sleep(Duration::from_secs(15)); // cryptlets compile once, behind the ready line
+        first.await_idle()?;
         let idle = first.resident_bytes()? as f64 / 1e6;
         first.stop()?;
         let again = Node::bletchley(&self.bletchley, &["--data", &data])?;
         let ready = again.ready;
-        std::thread::sleep(Duration::from_secs(3));
+        again.await_idle()?;
         let idle_again = again.resident_bytes()? as f64 / 1e6;
         again.stop()?;
         report.push(bounded(

@@ -102,8 +102,13 @@ impl Node {
         let ledgers = Ledgers::open(&config, &genesis, &keys)?;
         let (report, ended) = channel();
         let cadence = CadenceHandle::new(evm_cadence(&config, &genesis));
-        let (tokens, evm) = ledgers.start_engines(&config, &genesis, &keys, &cadence, &report)?;
+        // Registrations follow each other without a pause; the ledger's own pace begins after them.
+        let token_cadence = CadenceHandle::new(Cadence::Automine);
+        let (tokens, evm) =
+            ledgers.start_engines(&config, &genesis, &keys, [&token_cadence, &cadence], &report)?;
         bootstrap::register(&ledgers.bootstrap_parts(&genesis, &keys), progress)?;
+        token_cadence.set(token_pace(&config, &genesis));
+        tokens.signals.wake();
         bootstrap::warm_up(ledgers.host.clone(), ledgers.registry.clone())?;
         let dev = genesis.dev.then(|| DevMode {
             accounts: dev_keys(),
@@ -219,7 +224,7 @@ impl Ledgers {
         config: &NodeConfig,
         genesis: &NetworkGenesis,
         keys: &Arc<FileKeyStore>,
-        cadence: &CadenceHandle,
+        [token_cadence, cadence]: [&CadenceHandle; 2],
         report: &Ended,
     ) -> Result<(EngineThread, EngineThread)> {
         let validator = Arc::new(StoredKey::ensure(keys, KeyPurpose::Validator, "node")?);
@@ -245,11 +250,13 @@ impl Ledgers {
             };
             EngineThread::start(name, parts, cadence, report.clone())
         };
-        let pace_ms = if genesis.dev { DEV_TOKEN_PACE_MS } else { config.block_ms };
-        let heartbeat_ms = (!genesis.dev).then_some(HEARTBEAT_MS);
-        let token_cadence = CadenceHandle::new(Cadence::Paced { pace_ms, heartbeat_ms });
-        let tokens =
-            start("tokens", genesis.tokens().ledger, self.tokens.clone(), &self.token_store, token_cadence)?;
+        let tokens = start(
+            "tokens",
+            genesis.tokens().ledger,
+            self.tokens.clone(),
+            &self.token_store,
+            token_cadence.clone(),
+        )?;
         let evm =
             start("evm", genesis.evm.ledger_id(), self.evm.machine(), &self.evm_store, cadence.clone())?;
         let wake = tokens.signals.clone();
@@ -314,6 +321,11 @@ impl Ledgers {
             mirrors: Arc::default(),
         }
     }
+}
+
+fn token_pace(config: &NodeConfig, genesis: &NetworkGenesis) -> Cadence {
+    let pace_ms = if genesis.dev { DEV_TOKEN_PACE_MS } else { config.block_ms };
+    Cadence::Paced { pace_ms, heartbeat_ms: (!genesis.dev).then_some(HEARTBEAT_MS) }
 }
 
 fn evm_cadence(config: &NodeConfig, genesis: &NetworkGenesis) -> Cadence {

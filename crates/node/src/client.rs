@@ -211,6 +211,7 @@ impl Client {
 
 fn refused(path: &str, status: ureq::http::StatusCode, answer: &Value) -> anyhow::Error {
     let message = answer.pointer("/error/message").or_else(|| answer.get("message")).and_then(Value::as_str);
+    let path = path.split('?').next().unwrap_or(path);
     anyhow!("{path}: {} ({status})", message.unwrap_or("refused without a reason"))
 }
 

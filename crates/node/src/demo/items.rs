@@ -92,6 +92,7 @@ impl<'a> Workshop<'a> {
 
     /// Sends a transaction that must be taken, waits until it is final, and reports it.
     pub(super) fn settle(&self, event: &str, what: &str, signed: &SignedTx) -> Result<Final> {
+        self.ledger.call(signed.id.0, format!("\"{what}\""));
         let settled = self.ledger.settle(signed).with_context(|| format!("{event}: {what}"))?;
         self.output.event(
             &json!({ "event": event, "what": what, "transaction": settled.id, "height": settled.height }),
@@ -121,7 +122,7 @@ impl<'a> Workshop<'a> {
         }
         let count = tokens.len();
         let builder = TxBuilder::issue(self.ledger.ledger, maker.address(), tokens);
-        self.settle("issued", &format!("{count} parts"), &sign(&builder, &[maker])?)?;
+        self.settle("issued", &format!("issue of {count} parts"), &sign(&builder, &[maker])?)?;
         Ok(count)
     }
 
@@ -148,7 +149,7 @@ impl<'a> Workshop<'a> {
             owner,
         )?;
         let made = builder.body().outputs.first().and_then(|output| output.value.unique());
-        self.settle("assembled", &label, &sign(&builder, &[maker])?)?;
+        self.settle("assembled", &format!("assembly of {label}"), &sign(&builder, &[maker])?)?;
         made.context("a composite without an output")
     }
 
@@ -180,7 +181,11 @@ impl<'a> Workshop<'a> {
 
     /// Sells a phone.
     pub(super) fn hand_over(&self, phone: &mut Phone, buyer: &str) -> Result<()> {
-        self.settle("transferred", &format!("{} to {buyer}", phone.label), &self.sale(phone, buyer)?)?;
+        self.settle(
+            "transferred",
+            &format!("hand-over of {} to {buyer}", phone.label),
+            &self.sale(phone, buyer)?,
+        )?;
         phone.sold_to(buyer);
         Ok(())
     }
@@ -192,13 +197,13 @@ impl<'a> Workshop<'a> {
         let mut parts = self.ledger.parts(phone.token)?;
         let whole = (phone.token, self.output_of(phone.token)?);
         let builder = TxBuilder::decompose(self.ledger.ledger, whole, &parts, &Lock::key(maker.address()));
-        self.settle("taken-apart", &phone.label, &sign(&builder, &[maker])?)?;
+        self.settle("taken-apart", &format!("taking apart of {}", phone.label), &sign(&builder, &[maker])?)?;
         parts.retain(|part| *part != broken);
         parts.push(spare);
         phone.token = self.compose("phone", phone.number, &parts)?;
         let ended = TxBuilder::retire(self.ledger.ledger, &[(broken, self.output_of(broken)?)]);
         let label = self.label("screen", phone.number);
-        self.settle("retired", &label, &sign(&ended, &[maker])?)?;
+        self.settle("retired", &format!("end of {label}"), &sign(&ended, &[maker])?)?;
         Ok((label, self.label("screen", SPARE_SCREEN)))
     }
 }

@@ -9,8 +9,8 @@ use serde_json::json;
 
 /// How many of them there are.
 pub(super) const COUNT: u32 = 4;
-/// A number that no screw of the run has.
-const FORGED_SCREW: u32 = 99;
+/// The screw whose serial number others would like to use again.
+const FORGED_SCREW: u32 = 1;
 
 fn expect(
     shop: &Workshop<'_>,
@@ -41,7 +41,7 @@ pub(super) fn forged_serial(shop: &Workshop<'_>) -> Result<()> {
         (shop.record_of("screw", FORGED_SCREW)?, shop.label("screw", FORGED_SCREW), shop.lock("mallory")?);
     let builder = TxBuilder::issue(shop.ledger.ledger, maker.address(), [forged]);
     let attempt = format!(
-        "mallory issues {} in the manufacturer's name, with her own key",
+        "mallory issues {} once more in the manufacturer's name, with her own key",
         shop.label("screw", FORGED_SCREW)
     );
     expect(shop, &attempt, &["not_the_issuer"], shop.ledger.submit(&sign(&builder, &[mallory])?)?)
@@ -59,6 +59,7 @@ pub(super) fn serial_twice(shop: &Workshop<'_>) -> Result<()> {
 /// A distributor sells one phone to two buyers at once.
 pub(super) fn double_sale(shop: &Workshop<'_>, phone: &mut Phone) -> Result<()> {
     let (first, second) = (shop.sale(phone, "alice")?, shop.sale(phone, "bob")?);
+    shop.ledger.call(first.id.0, format!("\"sale of {} to alice\"", phone.label));
     let mut results = shop.ledger.submit_all(&[&first, &second])?.into_iter();
     let taken = results.next().context("the node answered nothing")?;
     let taken =
@@ -90,5 +91,5 @@ pub(super) fn part_alone(shop: &Workshop<'_>, phone: &Phone) -> Result<()> {
         phone.label
     );
     let result = shop.ledger.submit(&sign(&builder, &[shop.signer("customer")?])?)?;
-    expect(shop, &attempt, &["not_unspent"], result)
+    expect(shop, &attempt, &["double_spend", "not_unspent"], result)
 }

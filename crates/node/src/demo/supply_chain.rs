@@ -115,7 +115,7 @@ fn record(shop: &Workshop<'_>, client: &Client, phone: &mut Phone) -> Result<()>
     let owner = Lock::key(customer.address());
     let note = Note::Contract { place };
     let builder = TxBuilder::record(ledger.ledger, (phone.token, reference), note, owner);
-    shop.settle("recorded", &phone.label, &sign(&builder, &[customer])?)?;
+    shop.settle("recorded", &format!("record of {}", phone.label), &sign(&builder, &[customer])?)?;
     output.line(format!(
         "  customer records {} in ItemRegister {contract} on the EVM ledger, and names that contract on the token ledger.",
         phone.label

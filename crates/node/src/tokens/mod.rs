@@ -156,7 +156,8 @@ impl<'a> TokenLedger<'a> {
     pub(crate) fn address(&self, text: &str) -> Result<Address> {
         let named = self.accounts.iter().find(|(_, name)| *name == text).map(|(address, _)| *address);
         named.or_else(|| text.parse().ok()).ok_or_else(|| {
-            let names: Vec<&str> = self.accounts.values().map(String::as_str).collect();
+            let mut names: Vec<&str> = self.accounts.values().map(String::as_str).collect();
+            names.sort_unstable();
             anyhow!("{text} is neither an address nor an account's name; there are {}", names.join(", "))
         })
     }

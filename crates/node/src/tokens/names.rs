@@ -26,6 +26,11 @@ impl TokenLedger<'_> {
         self.accounts().get(&address).cloned().unwrap_or_else(|| short(&address.to_string()))
     }
 
+    /// Calls an id by a name from now on.
+    pub(crate) fn call(&self, id: B256, name: String) {
+        self.labels.borrow_mut().insert(id, Some(name));
+    }
+
     /// A token's label, or its id in short.
     pub(crate) fn token_name(&self, token: TokenId) -> String {
         let known = self.labels.borrow().get(&token.0).cloned();
@@ -79,7 +84,9 @@ impl TokenLedger<'_> {
                     .and_then(Value::as_array)
                     .into_iter()
                     .flatten()
-                    .filter_map(|factor| factor.as_str().map(|text| text.replace('_', " ")))
+                    .filter_map(|factor| {
+                        factor.as_str().map(|text| text.replace('_', " ").replace("pin", "PIN"))
+                    })
                     .collect();
                 format!("whoever proves {}", factors.join(" and "))
             }

@@ -12,7 +12,11 @@ pub(crate) fn ask(question: &str) -> Result<Zeroizing<String>> {
     let mut err = std::io::stderr().lock();
     let _ = write!(err, "{question}: ");
     let _ = err.flush();
-    read_line(question)
+    let answer = read_line(question);
+    if !std::io::stdin().is_terminal() {
+        let _ = writeln!(err);
+    }
+    answer
 }
 
 /// Asks for a secret; what is typed does not show.

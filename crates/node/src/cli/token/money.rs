@@ -155,6 +155,16 @@ impl Pay {
         let amount = units(&self.amount, asset.decimals)?;
         let from = owner(&ledger, &self.from)?;
         let to = self.recipient.required(&ledger)?;
+        let has = balance_of(&ledger, &from, asset.id)?;
+        if has < amount {
+            let has = shown(has, usize::from(asset.decimals));
+            bail!(
+                "{} has {has} {}, which is not enough to pay {}",
+                ledger.owner_name(&from),
+                asset.peg,
+                self.amount
+            );
+        }
         let chosen = ledger.select(from.owner(), asset.id, amount)?;
         let locks: Vec<Lock> = chosen.iter().map(|unspent| unspent.output.lock.clone()).collect();
         let keys = session.keys(&ledger, None, &locks, &[])?;
@@ -169,6 +179,14 @@ impl Pay {
         let builder = TxBuilder::transfer(ledger.ledger).pay(asset.id, amount, &chosen, to, from)?;
         session.settle(&ledger, &builder, &keys, &what, event)
     }
+}
+
+fn balance_of(ledger: &TokenLedger<'_>, lock: &Lock, asset: AssetId) -> Result<u128> {
+    let answer = ledger.client.rest("GET", &format!("/v1/tokens/owners/{}/balances", lock.owner()), None)?;
+    let mut balances = answer.get("balances").and_then(Value::as_array).into_iter().flatten();
+    let held = balances.find(|balance| balance.get("asset") == Some(&json!(asset)));
+    let amount = held.and_then(|balance| balance.get("amount")).and_then(Value::as_str);
+    Ok(amount.map(str::parse).transpose()?.unwrap_or_default())
 }
 
 fn assets(ledger: &TokenLedger<'_>) -> Result<Vec<Asset>> {

@@ -6,7 +6,7 @@ use crate::genesis::NetworkGenesis;
 use crate::tokens::proof::{Shown, check};
 use crate::tokens::timeline;
 use anyhow::{Context, Result, bail};
-use bletchley_token::OutputRef;
+use bletchley_token::{Lock, Output, OutputRef, Value as Carried};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -82,7 +82,7 @@ impl Proof {
             shown.validators.0,
             shown.validators.1
         ));
-        output.line(format!("  it carries {}", serde_json::to_string(&shown.output)?));
+        output.line(format!("  it carries {}", carried(genesis, &shown.output)));
         output.line(format!(
             "  checked with genesis document {} alone; no node was believed",
             genesis.digest()
@@ -95,6 +95,31 @@ impl Proof {
         }
         Ok(())
     }
+}
+
+/// What an output carries and whose it is, in the names of the genesis document.
+fn carried(genesis: &NetworkGenesis, held: &Output) -> String {
+    let name = |address: &alloy_primitives::Address| {
+        let known = genesis.accounts.iter().find(|account| account.address == *address);
+        known.map_or_else(|| address.to_string(), |account| account.name.clone())
+    };
+    let owner = match &held.lock {
+        Lock::Key { address } => name(address),
+        Lock::Proof { address, .. } => format!("whoever proves to be {address}"),
+        Lock::Threshold { needed, keys } => {
+            format!("any {needed} of {}", keys.iter().map(name).collect::<Vec<_>>().join(", "))
+        }
+        Lock::HashTime { recipient, refund, .. } => {
+            format!("{} with a preimage, or {} after the deadline", name(recipient), name(refund))
+        }
+    };
+    let what = match held.value {
+        Carried::Token { token } => format!("token {token}"),
+        Carried::Amount { asset, amount } => format!("{amount} smallest units of asset {asset}"),
+        Carried::Control { asset } => format!("the right to issue asset {asset}"),
+        Carried::Entry { entry } => format!("registry entry {entry}"),
+    };
+    format!("{what}, owned by {owner}")
 }
 
 fn read(path: &std::path::Path) -> Result<Value> {

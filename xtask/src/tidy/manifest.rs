@@ -23,7 +23,7 @@ pub(crate) fn findings(files: &[SourceFile]) -> Vec<Finding> {
 
 fn is_member(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
-    matches!(parts.as_slice(), ["crates", _, "Cargo.toml"] | ["xtask", "Cargo.toml"])
+    matches!(parts.as_slice(), ["crates", _, "Cargo.toml"] | ["xtask" | "fuzz", "Cargo.toml"])
 }
 
 fn of_member(file: &SourceFile) -> Vec<Finding> {

@@ -36,7 +36,10 @@ fn has_empty_name(path: &str) -> bool {
 
 fn is_crate_root(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
-    matches!(parts.as_slice(), ["crates", _, "src", "lib.rs" | "main.rs"] | ["xtask", "src", "main.rs"])
+    matches!(
+        parts.as_slice(),
+        ["crates", _, "src", "lib.rs" | "main.rs"] | ["xtask", "src", "main.rs"] | ["fuzz", "src", "lib.rs"]
+    )
 }
 
 fn starts_with_doc(text: &str) -> bool {

@@ -15,7 +15,7 @@ const ROWS: &[&[&str]] = &[
     &["bletchley-cryptlet"],
     &["bletchley-api"],
     &["bletchley-node"],
-    &["bletchley-bench"],
+    &["bletchley-bench", "bletchley-fuzz"],
 ];
 /// Stand beside the rows: nothing depends on them and they depend on nothing of ours.
 const BESIDE: &[&str] = &["xtask"];

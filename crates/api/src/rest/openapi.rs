@@ -42,7 +42,11 @@ impl Operation {
 
 const LIMIT: Query = ("limit", "integer", "How many at most; 100 when not given, never more than 1000.");
 
-fn operations() -> Vec<Operation> {
+fn operations() -> impl Iterator<Item = Operation> {
+    node_operations().into_iter().chain(output_operations()).chain(token_operations())
+}
+
+fn node_operations() -> Vec<Operation> {
     vec![
         get("/openapi.json", "This description.", "Object"),
         get(
@@ -58,6 +62,11 @@ fn operations() -> Vec<Operation> {
             "Mirror",
             "Object",
         ),
+    ]
+}
+
+fn output_operations() -> Vec<Operation> {
+    vec![
         with(
             "post",
             "/v1/tokens/transactions",
@@ -103,6 +112,11 @@ fn operations() -> Vec<Operation> {
         get("/v1/tokens/assets", "Fungible assets, in order of their ids.", "Assets")
             .asking(&[("after", "string", "The `next` of the page before."), LIMIT]),
         get("/v1/tokens/assets/{asset}", "A fungible asset.", "Asset"),
+    ]
+}
+
+fn token_operations() -> Vec<Operation> {
+    vec![
         get("/v1/tokens/entries", "Names of the registries.", "Namespaces"),
         get(
             "/v1/tokens/entries/{namespace}",

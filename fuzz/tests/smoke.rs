@@ -7,9 +7,12 @@ use std::collections::BTreeSet;
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// No input that the mutator makes may ask for more memory at once: it is what the largest bound of any format allows
-/// (crates/cryptlet/src/ecb.rs: CSV_SIZE_BYTES_MAX), twice, for a buffer that grows by doubling.
-const ALLOCATION_SIZE_BYTES_MAX: usize = 64 << 20;
+/// No input that the mutator makes may ask for more memory at once. They have at most some two hundred kilobytes, and what they
+/// honestly need is a twentieth of this; a length field that is believed before its bytes are there asks for more.
+const ALLOCATION_SIZE_BYTES_MAX: usize = 16 << 20;
+
+/// Environment variable that multiplies the number of inputs, for a longer look.
+const FACTOR: &str = "BLETCHLEY_FUZZ_FACTOR";
 
 /// Inputs that were defects once: target and bytes in hexadecimal.
 const REGRESSIONS: &[(&str, &str)] = &[];
@@ -76,7 +79,7 @@ fn number(target: &Target, nth: u32) -> u64 {
     name.wrapping_add(nth.into())
 }
 
-fn smoke(target: &Target, defects: &mut Vec<String>) {
+fn smoke(target: &Target, factor: u32, defects: &mut Vec<String>) {
     let seeds = (target.seeds)();
     for (nth, seed) in seeds.iter().enumerate() {
         match run(target, &format!("valid example {nth}"), seed) {
@@ -86,7 +89,7 @@ fn smoke(target: &Target, defects: &mut Vec<String>) {
         }
     }
     let (mut accepted, mut refused) = (0, 0);
-    for number in (0..target.smoke_runs).map(|nth| number(target, nth)) {
+    for number in (0..target.smoke_runs.saturating_mul(factor)).map(|nth| number(target, nth)) {
         match run(target, &format!("seed number {number}"), &mutate::input(&seeds, number)) {
             Ok(Verdict::Accepted) => accepted += 1,
             Ok(Verdict::Refused) => refused += 1,
@@ -103,16 +106,31 @@ fn smoke(target: &Target, defects: &mut Vec<String>) {
     }
 }
 
+/// Otherwise the test below could not fail.
+fn defects_are_noticed() {
+    let fake = |check| Target { name: "fake", check, seeds: Vec::new, smoke_runs: 0 };
+    let panics = run(&fake(|_| panic!("a broken promise")), "seed number 7", &[0xab]);
+    assert_eq!(panics.unwrap_err(), "fake, seed number 7: a broken promise\n  ab");
+    let believes = |bytes: &[u8]| {
+        let buffer: Vec<u8> = Vec::with_capacity(usize::from(bytes[0]) << 20);
+        if std::hint::black_box(buffer).is_empty() { Verdict::Accepted } else { Verdict::Refused }
+    };
+    assert_eq!(run(&fake(believes), "", &[1]), Ok(Verdict::Accepted));
+    assert!(run(&fake(believes), "", &[17]).unwrap_err().contains("17825792 bytes"));
+}
+
 /// One test for all, one target after the other: the allocator counts for the whole process.
 #[test]
 fn no_input_breaks_a_promise() {
+    defects_are_noticed();
+    let factor = std::env::var(FACTOR).map_or(1, |factor| factor.parse().expect(FACTOR));
     let mut defects = Vec::new();
     for (name, bytes) in REGRESSIONS {
         let target = target(name).expect(name);
         defects.extend(run(target, "found before", &hex::decode(bytes).unwrap()).err());
     }
     for target in TARGETS {
-        smoke(target, &mut defects);
+        smoke(target, factor, &mut defects);
     }
     assert!(defects.is_empty(), "{} defects:\n{}", defects.len(), defects.join("\n"));
 }

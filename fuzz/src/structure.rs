@@ -126,7 +126,7 @@ fn other(numbers: &mut Numbers) -> Value {
     let number = *numbers.pick(NUMBERS);
     match numbers.below(10) {
         0 => Value::Null,
-        1 => json!(number % 2 == 0),
+        1 => json!(number.is_multiple_of(2)),
         2 => json!(number),
         3 => json!(-1),
         4 => json!([]),

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check of the project, in stages, cheap ones first.
 
 use crate::place::Place;
-use crate::{contracts, run, say, tidy, tools, up};
+use crate::{contracts, run, say, tidy, tools};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use std::process::Command;
@@ -189,7 +189,8 @@ fn with_node(place: &Place, stage: impl Fn(&Place) -> Result<()>) -> Result<Ende
 
 /// Starts the built node and drives it with clients that are not ours.
 fn world(place: &Place) -> Result<()> {
-    up::build_binary(place, "bletchley-node", "bletchley")?;
+    // The same targets as the tests before it, so that cargo settles on the same features and compiles nothing twice.
+    run::to_the_end(&mut run::cargo(place, &["build", "--locked", "--workspace", "--all-targets"]))?;
     let contracts = place.at("contracts");
     tools::npm_packages(&contracts)?;
     let folder = place.at("tests/world");

@@ -27,6 +27,12 @@ pub(crate) fn state(params: &Params<'_>, index: usize) -> Result<BlockRef, RpcEr
     Ok(reference(params.optional::<BlockId>(index)?.unwrap_or_default()))
 }
 
+/// The same for a transaction that is about to be sent: absent means the pending block, where it would run. A development
+/// ledger's clock may have been moved since the latest.
+pub(crate) fn ahead(params: &Params<'_>, index: usize) -> Result<BlockRef, RpcError> {
+    Ok(params.optional::<BlockId>(index)?.map_or(BlockRef::Pending, reference))
+}
+
 /// A block parameter in the ledger's words.
 pub(crate) const fn reference(id: BlockId) -> BlockRef {
     match id {

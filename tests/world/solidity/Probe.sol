@@ -122,6 +122,10 @@ contract Probe {
         return (block.number, block.timestamp, block.coinbase, block.basefee, block.chainid, blockhash(block.number - 1));
     }
 
+    function onlyAfter(uint256 time) external view {
+        require(block.timestamp > time, "too early");
+    }
+
     function whoAmI() external view returns (address sender, address origin) {
         return (msg.sender, tx.origin);
     }

@@ -87,6 +87,9 @@ describe("time", () => {
     assert.equal(await timeAt("latest"), now);
     const pending = await timeAt("pending");
     assert.ok(pending >= now + 5000n && pending < now + 5060n, `${now} -> ${pending}`);
+    const waits = { from: addresses[0], to: probe.address, data: probe.encode("onlyAfter", now + 4000n) };
+    await node.request("eth_estimateGas", [waits]); // where it would run
+    assert.equal((await node.tryRequest("eth_estimateGas", [waits, "latest"])).error.code, 3);
     await node.request("evm_setNextBlockTimestamp", [Number(now + 9000n)]);
     assert.equal(await timeAt("pending"), now + 9000n);
     await node.request("evm_mine");

@@ -52,7 +52,7 @@ fn call(context: &ApiContext, params: &Params<'_>) -> Reply {
 fn estimate(context: &ApiContext, params: &Params<'_>) -> Reply {
     params.at_most(4)?;
     let request = request(params, 0)?;
-    let at = block_ref::state(params, 1)?;
+    let at = block_ref::ahead(params, 1)?;
     let block: Option<BlockOverrides> = params.optional(3)?;
     let gas = context.ledger().estimate_gas(&request, at, params.optional(2)?, block.as_ref());
     Json::quantity(U256::from(gas.map_err(|error| refusal::call(&error))?))

@@ -4,9 +4,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-/// A line of progress.
+/// A line of progress, on the error stream: what `up --json` and `bench --json` print stays for programs alone.
 pub(crate) fn step(text: &str) {
-    line(&format!("[xtask] {text}"));
+    eprintln!("[xtask] {text}");
 }
 
 /// A heading before something long.

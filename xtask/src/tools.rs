@@ -68,6 +68,7 @@ pub(crate) fn npm_packages(folder: &Path) -> Result<()> {
     say::step(&format!("installing npm packages in {}", folder.display()));
     let mut npm = Command::new("npm");
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(folder);
+    npm.stdout(std::io::stderr());
     run::to_the_end(&mut npm)?;
     stamp(&modules, &lock)
 }

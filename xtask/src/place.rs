@@ -19,7 +19,9 @@ pub(crate) struct Place {
 impl Place {
     /// Finds the folders from cargo's and the user's environment.
     pub(crate) fn find() -> Result<Self> {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        // As cargo runs it, not as it was compiled: checkouts that share a target folder may share this binary.
+        let manifest = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let manifest = manifest.context("xtask finds the checkout through cargo; run it as `cargo xtask`")?;
         let root = manifest
             .parent()
             .ok_or_else(|| anyhow!("xtask must lie in a folder of the checkout"))?

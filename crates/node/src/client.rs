@@ -20,7 +20,7 @@ const RECEIPT_TIMEOUT: Duration = Duration::from_secs(120);
 const GAS_LIMIT: u64 = 10_000_000;
 
 /// What a running node says of itself in its data folder.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Running {
     /// Process id.
     pub pid: u32,
@@ -32,6 +32,12 @@ pub struct Running {
     pub rest: String,
     /// Secret that local administration presents.
     pub admin_token: String,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("pid", &self.pid).field("rpc", &self.rpc).finish_non_exhaustive()
+    }
 }
 
 impl Running {

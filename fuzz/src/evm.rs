@@ -177,7 +177,8 @@ pub(crate) mod block {
         let mut blocks = Vec::new();
         for raw in raw_transactions() {
             let time_ms = TimestampMs(START.0 + 1_000);
-            let context = ProposeContext { time_ms, proposer: Address::repeat_byte(0xcb), allow_empty: true };
+            let (parent, proposer) = (machine.head().hash, Address::repeat_byte(0xcb));
+            let context = ProposeContext { parent, time_ms, proposer, allow_empty: true };
             let executed = machine.propose(&context).unwrap().unwrap();
             machine.discard(executed.meta.hash);
             blocks.push(Parts::of(executed.block));

@@ -31,8 +31,9 @@ impl Engine {
     fn mine_one(&self) -> Result<bool, DevError> {
         let _turn = self.turn.lock();
         let time_ms = TimestampMs(self.ledger.head().time_ms.0.saturating_add(STEP_MS));
-        let context = ProposeContext { time_ms, proposer: Address::repeat_byte(0xcb), allow_empty: true };
         let machine = self.ledger.machine();
+        let (parent, proposer) = (machine.head().hash, Address::repeat_byte(0xcb));
+        let context = ProposeContext { parent, time_ms, proposer, allow_empty: true };
         let proposed = machine.propose(&context).map_err(|error| DevError(error.to_string()))?;
         let executed = proposed.expect("empty blocks are allowed");
         let (hash, transactions) = (executed.meta.hash, executed.transactions);

@@ -30,6 +30,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let (first, second) = transactions();
     let propose = |time_ms| {
         let context = ProposeContext {
+            parent: machine.head().hash,
             time_ms: TimestampMs(time_ms),
             proposer: key("proposer").address(),
             allow_empty: false,

@@ -65,7 +65,12 @@ impl Node {
     /// Makes a block of whatever waits.
     fn block(&self) {
         let time_ms = TimestampMs(self.tokens.head().time_ms.0 + 1);
-        let context = ProposeContext { time_ms, proposer: Address::ZERO, allow_empty: false };
+        let context = ProposeContext {
+            parent: self.tokens.head().hash,
+            time_ms,
+            proposer: Address::ZERO,
+            allow_empty: false,
+        };
         let executed = self.tokens.propose(&context).unwrap().expect("something waits");
         let hash = executed.meta.hash;
         self.store.append(&executed.into_stored(Bytes::from_static(b"certificate"))).unwrap();

@@ -1,7 +1,7 @@
 //! The seam between whoever orders blocks and whoever executes and keeps them.
 
-use bletchley_ledger::{Block, ExecuteError, Head, ProposeError};
-use bletchley_primitives::{BlockHash, Height, TimestampMs};
+use bletchley_ledger::{Block, ExecuteError, Head, ProposeError, RecordError};
+use bletchley_primitives::{BlockHash, Bytes, Height, TimestampMs};
 use std::sync::Arc;
 
 /// A block that was executed on the head and waits for the engine's decision.
@@ -36,10 +36,25 @@ pub enum ApplicationError {
     },
 }
 
+impl ApplicationError {
+    /// Whether the block may hold later: it stands on something that this member does not have yet.
+    #[must_use]
+    pub const fn is_early(&self) -> bool {
+        matches!(
+            self,
+            Self::Verify(
+                ExecuteError::NotOnHead { .. }
+                    | ExecuteError::Record { source: RecordError::Anchor { .. }, .. }
+            )
+        )
+    }
+}
+
 /// One ledger, as its engine sees it.
 ///
-/// Invariants: `propose` and `verify` change nothing that a reader sees; `finalize` returns only when the block is
-/// durable and visible, and is called for each height once, in order.
+/// Invariants, checked by [`crate::conformance`]: `propose` and `verify` change nothing that a reader sees; `finalize`
+/// returns only when the block is durable and visible, and is called for each height in order. What one member's
+/// `propose` returned, every honest member's `verify` accepts once it has the same head.
 pub trait Application: Send + Sync + 'static {
     /// The newest final block.
     fn head(&self) -> Head;
@@ -47,23 +62,37 @@ pub trait Application: Send + Sync + 'static {
     /// How many transactions could enter a block now.
     fn ready(&self) -> usize;
 
-    /// Builds a block on the head; `None` when there is nothing to put into one and empty blocks are not asked for.
+    /// Builds a block on `parent`: the head, or a block above it that was executed here and is not final yet (then
+    /// the new block is empty). `None` when there is nothing to put into one and empty blocks are not asked for.
     ///
     /// # Errors
     /// [`ApplicationError::Propose`].
-    fn propose(&self, time_ms: TimestampMs, allow_empty: bool) -> Result<Option<Proposal>, ApplicationError>;
+    fn propose(
+        &self,
+        parent: BlockHash,
+        time_ms: TimestampMs,
+        allow_empty: bool,
+    ) -> Result<Option<Proposal>, ApplicationError>;
 
-    /// Executes another member's block on the head.
+    /// Executes another member's block on its parent, which is the head or was executed here before.
     ///
     /// # Errors
-    /// [`ApplicationError::Verify`] when it does not hold; nothing is changed then.
+    /// [`ApplicationError::Verify`] when it does not hold; nothing is changed then. Some are for now only:
+    /// [`ApplicationError::is_early`].
     fn verify(&self, block: Block) -> Result<Proposal, ApplicationError>;
 
-    /// Keeps an executed block for ever and makes it visible.
+    /// Keeps an executed block for ever and makes it visible. `seal` is what the engine wants to find beside it after
+    /// a restart ([`Application::seal`]).
     ///
     /// # Errors
     /// [`ApplicationError::Keep`]; the engine must stop.
-    fn finalize(&self, hash: BlockHash) -> Result<(), ApplicationError>;
+    fn finalize(&self, hash: BlockHash, seal: Bytes) -> Result<(), ApplicationError>;
+
+    /// What the engine left beside a final block; empty for genesis, none above the head.
+    fn seal(&self, height: Height) -> Option<Bytes>;
+
+    /// A final block, for members that fell behind; none above the head.
+    fn block(&self, height: Height) -> Option<Block>;
 
     /// Forgets an executed block that lost.
     fn abandon(&self, hash: BlockHash);
@@ -95,6 +124,9 @@ pub trait Signals: Send + Sync + 'static {
 
     /// Called after asked-for blocks are final, so that the asker may be answered.
     fn mined(&self, blocks: u32);
+
+    /// Calls `wake` whenever transactions may be ready, for engines that do not block a thread in [`Signals::wait`].
+    fn on_wake(&self, wake: Box<dyn Fn() + Send + Sync>);
 }
 
 /// Why an engine stopped before it was told to.

@@ -1,7 +1,7 @@
 //! The engine of a ledger with one validator: no agreement needed, only a decision when to make a block.
 
 use crate::{Application, ApplicationError, Engine, EngineError, Signal, Signals};
-use bletchley_primitives::TimestampMs;
+use bletchley_primitives::{Bytes, TimestampMs};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// When blocks are made.
@@ -126,9 +126,9 @@ impl Solo {
         signals: &dyn Signals,
         allow_empty: bool,
     ) -> Result<bool, ApplicationError> {
-        match application.propose(signals.now_ms(), allow_empty)? {
+        match application.propose(application.head().hash, signals.now_ms(), allow_empty)? {
             None => Ok(false),
-            Some(proposal) => application.finalize(proposal.hash).map(|()| true),
+            Some(proposal) => application.finalize(proposal.hash, Bytes::new()).map(|()| true),
         }
     }
 }
@@ -239,6 +239,8 @@ mod tests {
         }
 
         fn mined(&self, _blocks: u32) {}
+
+        fn on_wake(&self, _: Box<dyn Fn() + Send + Sync>) {}
     }
 
     impl Application for Script {
@@ -253,7 +255,12 @@ mod tests {
         fn ready(&self) -> usize {
             self.state.lock().unwrap().ready
         }
-        fn propose(&self, _: TimestampMs, allow_empty: bool) -> Result<Option<Proposal>, ApplicationError> {
+        fn propose(
+            &self,
+            _: BlockHash,
+            _: TimestampMs,
+            allow_empty: bool,
+        ) -> Result<Option<Proposal>, ApplicationError> {
             let mut s = self.state.lock().unwrap();
             let count = s.ready;
             s.proposed = Some(count);
@@ -268,12 +275,18 @@ mod tests {
         fn verify(&self, _: Block) -> Result<Proposal, ApplicationError> {
             unreachable!("a solo engine has nobody to verify")
         }
-        fn finalize(&self, _: BlockHash) -> Result<(), ApplicationError> {
+        fn finalize(&self, _: BlockHash, _: Bytes) -> Result<(), ApplicationError> {
             let mut s = self.state.lock().unwrap();
             let (now, count) = (s.now_ms, s.proposed.take().unwrap());
             s.ready -= count;
             s.blocks.push((now, count));
             Ok(())
+        }
+        fn seal(&self, _: Height) -> Option<Bytes> {
+            None
+        }
+        fn block(&self, _: Height) -> Option<Block> {
+            None
         }
         fn abandon(&self, _: BlockHash) {}
     }

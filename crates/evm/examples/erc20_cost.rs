@@ -135,6 +135,7 @@ fn main() {
             }
         });
         let context = ProposeContext {
+            parent: machine.head().hash,
             time_ms: TimestampMs(1_700_000_000_000 + block as u64 * 1000),
             proposer: Address::repeat_byte(0xcb),
             allow_empty: false,

@@ -4,7 +4,9 @@
 use crate::receipt::{eip712_digest, eip712_domain, word};
 use alloy_rlp::{RlpDecodable, RlpEncodable};
 use bletchley_crypto::{Domain, SecretKey, recover_all};
-use bletchley_primitives::{Address, B256, BlockHash, Height, LedgerId, Signature, keccak256};
+use bletchley_primitives::{
+    Address, B256, BlockHash, Bytes, DecodeError, Height, LedgerId, Signature, decode_bounded, keccak256,
+};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
@@ -96,6 +98,43 @@ pub struct Certificate {
     pub checkpoint: Checkpoint,
     /// One signature of each of a quorum of validators.
     pub signatures: Vec<Signature>,
+}
+
+/// What a store keeps beside a block as its certificate section.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Finality {
+    /// What the engine wants back after a restart; empty for an engine that needs nothing.
+    pub seal: Bytes,
+    /// The certificate, where it was complete before the block was kept: a ledger of one validator. On others it is
+    /// gathered behind the block and stands in the table of certificates.
+    pub certificate: Option<Certificate>,
+}
+
+impl Finality {
+    /// Longest encoding that is decoded.
+    pub const SIZE_BYTES_MAX: usize = 2 * Certificate::SIZE_BYTES_MAX;
+
+    /// Canonical bytes: the RLP list of the seal and, if there is one, the certificate.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        alloy_rlp::encode(Row { seal: self.seal.clone(), certificate: self.certificate.clone() }).into()
+    }
+
+    /// The finality in `bytes`.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let Row { seal, certificate } = decode_bounded(bytes, Self::SIZE_BYTES_MAX)?;
+        Ok(Self { seal, certificate })
+    }
+}
+
+#[derive(RlpEncodable, RlpDecodable)]
+#[rlp(trailing)]
+struct Row {
+    seal: Bytes,
+    certificate: Option<Certificate>,
 }
 
 /// Why a certificate does not make its block final.

@@ -24,7 +24,7 @@ mod receipt;
 mod store;
 
 pub use block::{Block, BlockMeta, Executed, IndexEntry, Section, StoredBlock};
-pub use checkpoint::{Certificate, CertificateError, Checkpoint, ValidatorSet};
+pub use checkpoint::{Certificate, CertificateError, Checkpoint, Finality, ValidatorSet};
 pub use delegate::{Answer, Delegate, NoDelegate, Place, RecordError, Refusal};
 pub use delegation::{Anchor, DelegationRecord, EXTENSION_VERSION, Extension, Intervention};
 pub use diff::{Change, DiffError, DiffReader, DiffWriter};

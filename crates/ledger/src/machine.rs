@@ -20,6 +20,9 @@ pub struct Head {
 /// What a proposer knows when it builds a block.
 #[derive(Clone, Copy, Debug)]
 pub struct ProposeContext {
+    /// The block to build on: the head, or an executed block above it. On the latter the new block is empty, because
+    /// the mempool knows nothing of what was executed and is not final.
+    pub parent: BlockHash,
     /// Time of the block; never before its parent's.
     pub time_ms: TimestampMs,
     /// Who builds it.
@@ -56,8 +59,8 @@ pub enum ExecuteError {
         /// What is wrong with it.
         source: DecodeError,
     },
-    /// The block does not continue the machine's head.
-    #[error("block {height} names parent {parent}, but the head is {head}")]
+    /// The block continues neither the machine's head nor a block executed above it.
+    #[error("block {height} names parent {parent}, which is not executed here; the head is {head}")]
     NotOnHead {
         /// Height of the block.
         height: Height,
@@ -130,7 +133,7 @@ pub trait Machine: Send + Sync {
     /// How many transactions could enter a block now.
     fn ready(&self) -> usize;
 
-    /// Builds the block after the head out of the mempool; `None` when there is nothing to put into one.
+    /// Builds the block after `context.parent` out of the mempool; `None` when there is nothing to put into one.
     ///
     /// # Errors
     /// [`ProposeError`].
@@ -142,7 +145,9 @@ pub trait Machine: Send + Sync {
     /// [`ExecuteError`].
     fn prepare(&self, block: Block) -> Result<Prepared, ExecuteError>;
 
-    /// Executes a prepared block on the head, answering delegated calls from its record alone.
+    /// Executes a prepared block on its parent, answering delegated calls from its record alone. The parent is the head
+    /// or an executed block above it. `commit` forgets every other executed block: those above the committed one are
+    /// executed once more before they are committed in turn.
     ///
     /// # Errors
     /// [`ExecuteError`]; nothing is changed then.

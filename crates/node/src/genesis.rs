@@ -5,6 +5,7 @@ use crate::data::DataDir;
 use alloy_primitives::{Address, B256, U256};
 use anyhow::{Context, Result, bail};
 use bletchley_cryptlet::registry::Roots;
+use bletchley_consensus::{FixedSchedule, PeerId, Schedule, Validator, Validators};
 use bletchley_crypto::Domain;
 use bletchley_evm::{Genesis as EvmGenesis, GenesisAccount};
 use bletchley_ledger::ValidatorSet;
@@ -12,10 +13,13 @@ use bletchley_primitives::{LedgerId, TimestampMs};
 use bletchley_token::Genesis as TokenGenesis;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::sync::Arc;
 
 const GENESIS_DOMAIN: Domain = Domain("bletchley/node/genesis/1");
 const ROOTS_DOMAIN: Domain = Domain("bletchley/node/genesis-roots/1");
 const TOKENS_DOMAIN: Domain = Domain("bletchley/node/tokens/1");
+/// Blocks for which a validator set stands at least.
+const EPOCH_BLOCKS: u64 = 300;
 /// Version of the document.
 const VERSION: u32 = 1;
 /// Longest genesis document: a million accounts with a token balance each.
@@ -154,6 +158,18 @@ impl NetworkGenesis {
         std::fs::rename(&part, &path).with_context(|| format!("writing {shown}"))?;
         std::fs::File::open(data.root()).and_then(|folder| folder.sync_all())?;
         Ok(())
+    }
+
+    /// Who validates when.
+    #[must_use]
+    pub fn schedule(&self) -> Arc<dyn Schedule> {
+        let validator = |address: &Address| Validator {
+            name: self.name.clone(),
+            peer: PeerId(address.into_word()),
+            address: *address,
+        };
+        let validators = Arc::new(Validators::new(self.validators.iter().map(validator)));
+        Arc::new(FixedSchedule { epoch_blocks: EPOCH_BLOCKS, validators })
     }
 
     /// The validators as checkpoints name them.

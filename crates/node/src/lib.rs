@@ -2,6 +2,7 @@
 
 pub mod accounts;
 mod bootstrap;
+mod certifier;
 pub mod cli;
 pub mod client;
 pub mod data;

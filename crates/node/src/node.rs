@@ -2,6 +2,7 @@
 
 use crate::accounts::{Accounts, StoredKey, dev_keys, open_keys};
 use crate::bootstrap;
+use crate::certifier::Alone;
 use crate::client::Running;
 use crate::data::DataDir;
 use crate::dev::Steering;
@@ -239,13 +240,13 @@ impl Ledgers {
                      machine: Arc<dyn Machine>,
                      store: &SharedStore,
                      cadence: CadenceHandle| {
-            let (store, validators) = (store.clone(), genesis.validator_set());
             let parts = RunnerParts {
                 ledger,
                 machine,
-                store,
-                validators,
-                validator: validator.clone(),
+                store: store.clone(),
+                schedule: genesis.schedule(),
+                certifier: Arc::new(Alone { validator: validator.clone() }),
+                proposer: validator.address(),
                 gate: Arc::default(),
             };
             EngineThread::start(name, parts, cadence, report.clone())

@@ -1,15 +1,31 @@
 //! One ledger of this node: a machine over a store, as its engine sees it.
 
 use crate::gate::Gate;
-use anyhow::Context;
-use bletchley_consensus::{Application, ApplicationError, Proposal};
-use bletchley_cryptlet::keys::Signer;
+use anyhow::{Context, bail};
+use bletchley_consensus::{Application, ApplicationError, Proposal, Schedule, epoch_of};
 use bletchley_ledger::{
-    Block, Certificate, Checkpoint, Executed, Head, Machine, ProposeContext, SharedStore, ValidatorSet,
+    Block, Certificate, Checkpoint, CommitError, ExecuteError, Executed, Finality, Head, Machine,
+    ProposeContext, Section, SharedStore,
 };
-use bletchley_primitives::{BlockHash, LedgerId, TimestampMs};
+use bletchley_primitives::{Address, BlockHash, Bytes, Height, LedgerId, TimestampMs};
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+/// Most executed blocks above the head that are held; the oldest is forgotten for a new one.
+const HELD_BLOCKS_MAX: usize = 32;
+
+/// Makes final blocks final for outsiders: signs checkpoints and gathers the signatures of the others.
+pub(crate) trait Certifier: Send + Sync {
+    /// The certificate of a block that is about to be kept, where this member alone can make one.
+    ///
+    /// # Errors
+    /// When the key cannot be used.
+    fn alone(&self, checkpoint: &Checkpoint) -> anyhow::Result<Option<Certificate>>;
+
+    /// Hears of a block that was kept.
+    fn kept(&self, checkpoint: &Checkpoint);
+}
 
 /// What a runner needs.
 pub(crate) struct RunnerParts {
@@ -19,65 +35,107 @@ pub(crate) struct RunnerParts {
     pub(crate) machine: Arc<dyn Machine>,
     /// Keeps blocks.
     pub(crate) store: SharedStore,
-    /// Who signs checkpoints.
-    pub(crate) validators: ValidatorSet,
-    /// This node's validator key.
-    pub(crate) validator: Arc<dyn Signer + Send + Sync>,
+    /// Who signs checkpoints, by epoch.
+    pub(crate) schedule: Arc<dyn Schedule>,
+    /// Signs and gathers.
+    pub(crate) certifier: Arc<dyn Certifier>,
+    /// Who this node is when it proposes.
+    pub(crate) proposer: Address,
     /// Keeps changes from outside away while a block is being made.
     pub(crate) gate: Arc<Gate>,
 }
 
-/// Executes, certifies, keeps and commits the blocks of one ledger, in that order.
+/// An executed block, and the head it was executed above: its changes are those to that head.
+struct Held {
+    executed: Executed,
+    base: BlockHash,
+}
+
+/// Executes, keeps, commits and certifies the blocks of one ledger, in that order.
 pub(crate) struct Runner {
     parts: RunnerParts,
-    executed: Mutex<Option<Executed>>,
+    held: Mutex<VecDeque<Held>>,
+    /// One block at a time is kept.
+    keeping: Mutex<()>,
 }
 
 impl Runner {
     /// A runner over these parts.
     #[must_use]
     pub(crate) const fn new(parts: RunnerParts) -> Self {
-        Self { parts, executed: Mutex::new(None) }
+        Self { parts, held: Mutex::new(VecDeque::new()), keeping: Mutex::new(()) }
     }
 
-    fn hold(&self, executed: Executed) -> Proposal {
+    fn hold(&self, base: BlockHash, executed: Executed) -> Proposal {
         let proposal = Proposal {
             height: executed.meta.height,
             hash: executed.meta.hash,
             block: executed.block.clone(),
             transactions: executed.transactions,
         };
-        if let Some(before) = self.executed.lock().replace(executed) {
-            self.parts.machine.discard(before.meta.hash);
+        let mut held = self.held.lock();
+        held.retain(|held| held.executed.meta.hash != proposal.hash);
+        if held.len() >= HELD_BLOCKS_MAX
+            && let Some(oldest) = held.pop_front()
+        {
+            self.parts.machine.discard(oldest.executed.meta.hash);
         }
+        held.push_back(Held { executed, base });
         proposal
     }
 
-    fn certify(&self, executed: &Executed) -> anyhow::Result<Certificate> {
-        let validators = self.parts.validators.digest();
-        let checkpoint = Checkpoint {
-            ledger: self.parts.ledger,
-            height: executed.meta.height,
-            block: executed.meta.hash,
-            state: executed.state_root,
-            validators,
-            next: validators,
-        };
-        let signature = self.parts.validator.sign(checkpoint.signing_digest())?;
-        Ok(Certificate { checkpoint, signatures: vec![signature] })
+    fn take(&self, hash: BlockHash) -> Option<Held> {
+        let mut held = self.held.lock();
+        let at = held.iter().position(|held| held.executed.meta.hash == hash)?;
+        held.remove(at)
     }
 
-    fn keep(&self, hash: BlockHash) -> anyhow::Result<()> {
-        let executed = self.executed.lock().take().filter(|executed| executed.meta.hash == hash);
-        let executed = executed.with_context(|| format!("block {hash} was not executed here"))?;
-        let certificate = alloy_rlp::encode(self.certify(&executed)?);
-        let (height, transactions) = (executed.meta.height, executed.transactions);
-        if let Err(error) = self.parts.store.append(&executed.into_stored(certificate.into())) {
+    fn execute(&self, block: Block) -> Result<Executed, ExecuteError> {
+        self.parts.machine.execute(self.parts.machine.prepare(block)?)
+    }
+
+    fn checkpoint(&self, executed: &Executed) -> anyhow::Result<Checkpoint> {
+        let height = executed.meta.height;
+        let set = |height: Height| {
+            let epoch = epoch_of(height, self.parts.schedule.epoch_blocks());
+            let validators = self.parts.schedule.validators(epoch);
+            let validators = validators.with_context(|| format!("no validators are known for {height}"))?;
+            anyhow::Ok(validators.checkpoint_set().digest())
+        };
+        Ok(Checkpoint {
+            ledger: self.parts.ledger,
+            height,
+            block: executed.meta.hash,
+            state: executed.state_root,
+            validators: set(height)?,
+            next: set(height.next())?,
+        })
+    }
+
+    fn keep(&self, hash: BlockHash, seal: Bytes) -> anyhow::Result<()> {
+        let _one = self.keeping.lock();
+        let head = self.parts.machine.head();
+        let held = self.take(hash).with_context(|| format!("block {hash} was not executed here"))?;
+        if held.executed.meta.parent != head.hash {
+            bail!("block {hash} does not follow the head {}", head.hash);
+        }
+        let executed = if held.base == head.hash { held.executed } else { self.execute(held.executed.block)? };
+        let certificate = if seal.is_empty() { self.parts.certifier.alone(&self.checkpoint(&executed)?)? } else { None };
+        let finality = Finality { seal, certificate };
+        let stored = executed.clone().into_stored(finality.encode());
+        if let Err(error) = self.parts.store.append(&stored) {
             self.parts.machine.discard(hash);
             return Err(error.into());
         }
-        self.parts.machine.commit(hash)?;
-        tracing::debug!(ledger = self.parts.machine.name(), %height, transactions, "runner.keep");
+        if let Err(CommitError::Unknown(_)) = self.parts.machine.commit(hash) {
+            // The machine holds few blocks and had forgotten this one: the same head gives the same block again.
+            self.execute(stored.block)?;
+            self.parts.machine.commit(hash)?;
+        }
+        let height = executed.meta.height;
+        self.held.lock().retain(|held| held.executed.meta.height > height);
+        self.parts.certifier.kept(&self.checkpoint(&executed)?);
+        tracing::debug!(ledger = self.parts.machine.name(), %height, transactions = executed.transactions, "runner.keep");
         Ok(())
     }
 }
@@ -91,36 +149,48 @@ impl Application for Runner {
         self.parts.machine.ready()
     }
 
-    fn propose(&self, time_ms: TimestampMs, allow_empty: bool) -> Result<Option<Proposal>, ApplicationError> {
+    fn propose(
+        &self,
+        parent: BlockHash,
+        time_ms: TimestampMs,
+        allow_empty: bool,
+    ) -> Result<Option<Proposal>, ApplicationError> {
         self.parts.gate.begin();
         // The machine keeps time from going backwards: a development ledger adds its own offset to the real clock first.
-        let context = ProposeContext { time_ms, proposer: self.parts.validator.address(), allow_empty };
+        let context = ProposeContext { parent, time_ms, proposer: self.parts.proposer, allow_empty };
+        let base = self.head().hash;
         let proposed = self.parts.machine.propose(&context);
         if !matches!(proposed, Ok(Some(_))) {
             self.parts.gate.end();
         }
-        Ok(proposed?.map(|executed| self.hold(executed)))
+        Ok(proposed?.map(|executed| self.hold(base, executed)))
     }
 
     fn verify(&self, block: Block) -> Result<Proposal, ApplicationError> {
         let prepared = self.parts.machine.prepare(block)?;
-        Ok(self.hold(self.parts.machine.execute(prepared)?))
+        let base = self.head().hash;
+        Ok(self.hold(base, self.parts.machine.execute(prepared)?))
     }
 
-    fn finalize(&self, hash: BlockHash) -> Result<(), ApplicationError> {
+    fn finalize(&self, hash: BlockHash, seal: Bytes) -> Result<(), ApplicationError> {
         let height = self.head().height.next();
-        let kept = self.keep(hash);
+        let kept = self.keep(hash, seal);
         self.parts.gate.end();
         kept.map_err(|error| ApplicationError::Keep { height, problem: format!("{error:#}") })
     }
 
+    fn seal(&self, height: Height) -> Option<Bytes> {
+        let section = self.parts.store.section(height, Section::Certificate).ok().flatten()?;
+        Finality::decode(&section).ok().map(|finality| finality.seal)
+    }
+
+    fn block(&self, height: Height) -> Option<Block> {
+        self.parts.store.block(height).ok().flatten().map(|stored| stored.block)
+    }
+
     fn abandon(&self, hash: BlockHash) {
-        let mut executed = self.executed.lock();
-        if executed.as_ref().is_some_and(|executed| executed.meta.hash == hash) {
-            *executed = None;
-        }
+        drop(self.take(hash));
         self.parts.machine.discard(hash);
-        drop(executed);
         self.parts.gate.end();
     }
 }

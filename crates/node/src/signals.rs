@@ -23,6 +23,7 @@ struct State {
 pub(crate) struct WallSignals {
     state: Mutex<State>,
     changed: Condvar,
+    wakers: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
 /// This computer's time.
@@ -40,6 +41,8 @@ impl WallSignals {
             state.work = true;
             self.changed.notify_all();
         }
+        drop(state);
+        self.wakers.lock().iter().for_each(|wake| wake());
     }
 
     /// Ends the engine's loop.
@@ -95,6 +98,10 @@ impl Signals for WallSignals {
             }
             self.changed.wait_for(&mut state, Duration::from_millis(left_ms));
         }
+    }
+
+    fn on_wake(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        self.wakers.lock().push(wake);
     }
 
     fn mined(&self, blocks: u32) {

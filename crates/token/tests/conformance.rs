@@ -112,7 +112,9 @@ fn proposing_and_executing_change_nothing_that_a_reader_sees() {
 fn empty_blocks_only_when_asked_for_and_time_never_runs_back() {
     let ledger = Ledger::new();
     assert!(ledger.propose().is_none());
-    let context = ProposeContext { time_ms: TimestampMs(5), proposer: address("p"), allow_empty: true };
+    let parent = ledger.machine.head().hash;
+    let context =
+        ProposeContext { parent, time_ms: TimestampMs(5), proposer: address("p"), allow_empty: true };
     let block = ledger.machine.propose(&context).unwrap().unwrap();
     assert_eq!(block.meta.time_ms, GENESIS.time_ms);
     ledger.keep(&block);

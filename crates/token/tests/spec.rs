@@ -84,8 +84,12 @@ fn ledger(vectors: &mut Vectors, maker: &SecretKey, buyer: Address) {
     put(vectors, "sell.id", sell.id.0);
     machine.submit(&issue.bytes).unwrap();
     machine.submit(&sell.bytes).unwrap();
-    let context =
-        ProposeContext { time_ms: TimestampMs(1_700_000_000_250), proposer: buyer, allow_empty: false };
+    let context = ProposeContext {
+        parent: machine.head().hash,
+        time_ms: TimestampMs(1_700_000_000_250),
+        proposer: buyer,
+        allow_empty: false,
+    };
     let block = machine.propose(&context).unwrap().unwrap();
     machine.commit(block.meta.hash).unwrap();
     put(vectors, "block.body", &block.block.body);

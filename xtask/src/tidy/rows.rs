@@ -10,12 +10,13 @@ const ROWS: &[&[&str]] = &[
     &["bletchley-crypto"],
     &["bletchley-ledger"],
     &["bletchley-consensus"],
-    &["bletchley-storage"],
-    &["bletchley-evm", "bletchley-token"],
+    &["bletchley-consortium"],
+    &["bletchley-storage", "bletchley-net"],
+    &["bletchley-evm", "bletchley-token", "bletchley-simplex", "bletchley-tendermint"],
     &["bletchley-cryptlet"],
     &["bletchley-api"],
     &["bletchley-node"],
-    &["bletchley-bench", "bletchley-fuzz"],
+    &["bletchley-bench", "bletchley-fuzz", "bletchley-sim"],
 ];
 /// Stand beside the rows: nothing depends on them and they depend on nothing of ours.
 const BESIDE: &[&str] = &["xtask"];

@@ -52,8 +52,10 @@ impl Engine {
     pub fn mine_one(&self) -> bool {
         let _turn = self.turn.lock();
         let time_ms = TimestampMs(self.clock_ms.fetch_add(1_000, Ordering::Relaxed) + 1_000);
-        let context = ProposeContext { time_ms, proposer: Address::repeat_byte(0xcb), allow_empty: true };
         let machine = self.ledger.machine();
+        let parent = machine.head().hash;
+        let proposer = Address::repeat_byte(0xcb);
+        let context = ProposeContext { parent, time_ms, proposer, allow_empty: true };
         let executed = machine.propose(&context).unwrap().expect("empty blocks are allowed");
         let (hash, transactions) = (executed.meta.hash, executed.transactions);
         self.store.append(&executed.into_stored(Bytes::new())).unwrap();

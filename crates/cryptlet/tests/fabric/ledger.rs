@@ -58,7 +58,8 @@ impl Node {
             submitted.unwrap();
         }
         let time_ms = TimestampMs(self.tokens.head().time_ms.0 + 1000);
-        let context = ProposeContext { time_ms, proposer: Address::ZERO, allow_empty: true };
+        let parent = self.tokens.head().hash;
+        let context = ProposeContext { parent, time_ms, proposer: Address::ZERO, allow_empty: true };
         let executed = self.tokens.propose(&context).unwrap().unwrap();
         assert_eq!(executed.transactions as usize, transactions.len());
         let hash = executed.meta.hash;

@@ -88,7 +88,8 @@ impl World {
     }
 
     pub fn propose_at(&self, time_ms: TimestampMs, allow_empty: bool) -> Option<Executed> {
-        let context = ProposeContext { time_ms, proposer: PROPOSER, allow_empty };
+        let parent = self.ledger.head().hash;
+        let context = ProposeContext { parent, time_ms, proposer: PROPOSER, allow_empty };
         self.ledger.machine().propose(&context).unwrap()
     }
 

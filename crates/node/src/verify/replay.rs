@@ -1,10 +1,10 @@
 //! Replay of one ledger from genesis: blocks are read and their signers recovered ahead of execution, on other threads.
 
 use bletchley_ledger::{
-    Certificate, ExecuteError, Executed, Machine, Prepared, Section, SharedStore, Store, StoredBlock,
+    ExecuteError, Executed, Finality, Machine, Prepared, Section, SharedStore, Store, StoredBlock,
     ValidatorSet,
 };
-use bletchley_primitives::{Height, LedgerId, decode_bounded};
+use bletchley_primitives::{Height, LedgerId};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -142,8 +142,8 @@ impl Subject<'_> {
 
     fn check_certificate(&self, stored: &StoredBlock, executed: &Executed) -> Result<(), Fault> {
         let fault = |problem: String| self.fault(stored.meta.height, "certificate", problem);
-        let certificate: Certificate = decode_bounded(&stored.certificate, Certificate::SIZE_BYTES_MAX)
-            .map_err(|error| fault(error.to_string()))?;
+        let finality = Finality::decode(&stored.certificate).map_err(|error| fault(error.to_string()))?;
+        let certificate = finality.certificate.ok_or_else(|| fault("there is none".to_owned()))?;
         let checkpoint = certificate.checkpoint;
         let same = checkpoint.ledger == self.ledger
             && checkpoint.height == stored.meta.height

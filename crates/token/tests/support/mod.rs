@@ -175,7 +175,12 @@ impl Ledger {
     pub fn context(&self) -> ProposeContext {
         let mut now = self.now_ms.lock().unwrap();
         *now += 1;
-        ProposeContext { time_ms: TimestampMs(*now), proposer: address("proposer"), allow_empty: false }
+        ProposeContext {
+            parent: self.machine.head().hash,
+            time_ms: TimestampMs(*now),
+            proposer: address("proposer"),
+            allow_empty: false,
+        }
     }
 
     pub fn propose(&self) -> Option<Executed> {

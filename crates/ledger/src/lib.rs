@@ -15,19 +15,28 @@
 //! ```
 
 mod block;
+mod book;
 mod checkpoint;
+mod checkpoint_message;
 mod delegate;
 mod delegation;
 mod diff;
+mod finality;
 mod machine;
 mod receipt;
 mod store;
 
 pub use block::{Block, BlockMeta, Executed, IndexEntry, Section, StoredBlock};
+pub use book::{CertificateBook, CheckpointVote, Equivocation, Gathered, VoteError};
 pub use checkpoint::{Certificate, CertificateError, Checkpoint, Finality, ValidatorSet};
+pub use checkpoint_message::CheckpointMessage;
 pub use delegate::{Answer, Delegate, NoDelegate, Place, RecordError, Refusal};
 pub use delegation::{Anchor, DelegationRecord, EXTENSION_VERSION, Extension, Intervention};
 pub use diff::{Change, DiffError, DiffReader, DiffWriter};
+pub use finality::{
+    CERTIFICATES_TABLE, FinalityProof, FinalityProofError, FinalityReadError, FinalityReader, HeaderLink, ProvedBlock,
+    SetChange, StoredFinality,
+};
 pub use machine::{CommitError, ExecuteError, Head, Machine, Prepared, ProposeContext, ProposeError};
 pub use receipt::{Call, CallBounds, CallId, Receipt, SignedReceipt, Status};
 pub use store::{

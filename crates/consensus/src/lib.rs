@@ -4,6 +4,7 @@
 //! [`Application`] (one ledger of this node) and hears of the world through [`Signals`], so that the same engine runs
 //! on a wall clock and under a seeded simulation.
 
+pub mod conformance;
 mod engine;
 mod members;
 mod payload;

@@ -13,6 +13,8 @@ pub struct Proposal {
     pub hash: BlockHash,
     /// The block, to be sent to others.
     pub block: Block,
+    /// Its time: engines refuse blocks from the future.
+    pub time_ms: TimestampMs,
     /// How many transactions it holds.
     pub transactions: u32,
 }

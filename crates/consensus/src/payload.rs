@@ -26,7 +26,7 @@ pub struct Payload {
 
 impl Payload {
     /// Longest encoding that is decoded.
-    pub const SIZE_BYTES_MAX: usize = 48 << 20;
+    pub const SIZE_BYTES_MAX: usize = 28 << 20;
 
     /// The payload of a block that follows the payload `parent`.
     #[must_use]

@@ -268,6 +268,7 @@ mod tests {
                 height: Height(1),
                 hash: BlockHash::default(),
                 block: Block::default(),
+                time_ms: TimestampMs(0),
                 transactions: 0,
             };
             Ok((count > 0 || allow_empty).then_some(proposal))

@@ -67,12 +67,7 @@ impl Runner {
     }
 
     fn hold(&self, base: BlockHash, executed: Executed) -> Proposal {
-        let proposal = Proposal {
-            height: executed.meta.height,
-            hash: executed.meta.hash,
-            block: executed.block.clone(),
-            transactions: executed.transactions,
-        };
+        let proposal = proposal(&executed);
         let mut held = self.held.lock();
         held.retain(|held| held.executed.meta.hash != proposal.hash);
         if held.len() >= HELD_BLOCKS_MAX
@@ -82,6 +77,14 @@ impl Runner {
         }
         held.push_back(Held { executed, base });
         proposal
+    }
+
+    /// A block that was executed on this head before: engines ask again when it becomes final.
+    fn known(&self, block: &Block) -> Option<Proposal> {
+        let head = self.head().hash;
+        let held = self.held.lock();
+        let known = held.iter().find(|held| held.base == head && held.executed.block == *block)?;
+        Some(proposal(&known.executed))
     }
 
     fn take(&self, hash: BlockHash) -> Option<Held> {
@@ -140,6 +143,16 @@ impl Runner {
     }
 }
 
+fn proposal(executed: &Executed) -> Proposal {
+    Proposal {
+        height: executed.meta.height,
+        hash: executed.meta.hash,
+        block: executed.block.clone(),
+        time_ms: executed.meta.time_ms,
+        transactions: executed.transactions,
+    }
+}
+
 impl Application for Runner {
     fn head(&self) -> Head {
         self.parts.machine.head()
@@ -167,6 +180,9 @@ impl Application for Runner {
     }
 
     fn verify(&self, block: Block) -> Result<Proposal, ApplicationError> {
+        if let Some(known) = self.known(&block) {
+            return Ok(known);
+        }
         let prepared = self.parts.machine.prepare(block)?;
         let base = self.head().hash;
         Ok(self.hold(base, self.parts.machine.execute(prepared)?))

@@ -12,6 +12,14 @@ pub const ENGINES: [&str; 3] = [ENGINE_SOLO, "simplex", "tendermint"];
 /// The engine of a ledger with one validator, and of no other.
 pub const ENGINE_SOLO: &str = "solo";
 
+/// Fewest and most blocks of an epoch.
+pub const EPOCH_BLOCKS: (u64, u64) = (2, 1_000_000);
+/// Least and most time between blocks that have something to hold, in milliseconds. A development ledger may have 0: a
+/// block as soon as there is a transaction.
+pub const BLOCK_MS: (u64, u64) = (1, 60_000);
+/// Longest silence of an idle ledger that can be asked for, in milliseconds; 0 is for any.
+pub const HEARTBEAT_MS_MAX: u64 = 86_400_000;
+
 /// What a ledger runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -71,6 +79,12 @@ pub struct LedgerSpec {
     pub engine: String,
     /// Chain id of an EVM ledger, unique in the consortium; 0 for others.
     pub chain_id: u64,
+    /// Blocks for which a validator set stands at least.
+    pub epoch_blocks: u64,
+    /// Least time between blocks that have something to hold, in milliseconds.
+    pub block_ms: u64,
+    /// Longest silence of an idle ledger, in milliseconds; 0 for any.
+    pub heartbeat_ms: u64,
     /// Names of the members that share it, ascending; empty when all do, those who join later too.
     pub members: Vec<String>,
 }
@@ -97,6 +111,32 @@ pub enum LedgerError {
     /// An EVM ledger without a chain id, or another ledger with one.
     #[error("ledger {0}: an EVM ledger has a chain id above 0, any other ledger has none")]
     ChainId(String),
+    /// A number is out of bounds.
+    #[error("{what} of ledger {ledger} can be {least} to {most}, not {value}")]
+    Bounds {
+        /// The ledger.
+        ledger: String,
+        /// Which number.
+        what: &'static str,
+        /// What was given.
+        value: u64,
+        /// Least.
+        least: u64,
+        /// Most.
+        most: u64,
+    },
+    /// Blocks would come more rarely than the ledger may be silent.
+    #[error(
+        "ledger {ledger}: blockMs ({block_ms}) must not exceed heartbeatMs ({heartbeat_ms}); change both in one proposal"
+    )]
+    Order {
+        /// The ledger.
+        ledger: String,
+        /// Time between blocks.
+        block_ms: u64,
+        /// Longest silence.
+        heartbeat_ms: u64,
+    },
     /// The members' names are not ascending.
     #[error("ledger {0} must name its members in ascending order, each once")]
     MemberOrder(String),
@@ -129,9 +169,38 @@ impl LedgerSpec {
         if (self.kind == LedgerKind::Evm) != (self.chain_id > 0) {
             return Err(LedgerError::ChainId(self.name.clone()));
         }
+        self.within("epochBlocks", self.epoch_blocks, EPOCH_BLOCKS)?;
+        self.check_pace()?;
         if !self.members.is_sorted_by(|a, b| a < b) {
             return Err(LedgerError::MemberOrder(self.name.clone()));
         }
         Ok(())
+    }
+
+    fn within(&self, what: &'static str, value: u64, (least, most): (u64, u64)) -> Result<(), LedgerError> {
+        if (least..=most).contains(&value) {
+            return Ok(());
+        }
+        Err(LedgerError::Bounds { ledger: self.name.clone(), what, value, least, most })
+    }
+
+    /// Whether its pace is within bounds; 0 between blocks is left to genesis documents.
+    pub(crate) fn check_pace(&self) -> Result<(), LedgerError> {
+        self.within("blockMs", self.block_ms, (0, BLOCK_MS.1))?;
+        self.within("heartbeatMs", self.heartbeat_ms, (0, HEARTBEAT_MS_MAX))?;
+        let (block_ms, heartbeat_ms) = (self.block_ms, self.heartbeat_ms);
+        if heartbeat_ms > 0 && block_ms > heartbeat_ms {
+            return Err(LedgerError::Order { ledger: self.name.clone(), block_ms, heartbeat_ms });
+        }
+        Ok(())
+    }
+
+    /// As [`Self::check`], for a ledger that is voted on.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn check_voted(&self) -> Result<(), LedgerError> {
+        self.check()?;
+        self.within("blockMs", self.block_ms, BLOCK_MS)
     }
 }

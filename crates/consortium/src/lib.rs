@@ -20,9 +20,12 @@ pub use fold::{
     CLOSED_KEPT_MAX, Consortium, OPEN_PER_MEMBER_MAX, Outcome, REFUSED_KEPT_MAX, Record, Refused,
 };
 pub use history::ConsortiumHistory;
-pub use ledgers::{ENGINE_SOLO, ENGINES, LEDGERS_MAX, LedgerError, LedgerKind, LedgerRecord, LedgerSpec};
+pub use ledgers::{
+    BLOCK_MS, ENGINE_SOLO, ENGINES, EPOCH_BLOCKS, HEARTBEAT_MS_MAX, LEDGERS_MAX, LedgerError, LedgerKind,
+    LedgerRecord, LedgerSpec,
+};
 pub use member::{MEMBERS_MAX, Member, MemberError, NAME_SIZE_BYTES_MAX, Seat};
-pub use parameters::{BLOCK_MS, HEARTBEAT_MS, PROPOSAL_BLOCKS, Parameter, ParameterError, Parameters, Rule};
+pub use parameters::{PROPOSAL_BLOCKS, Parameter, ParameterError, Parameters, Rule};
 pub use proposal::{Proposal, Status, Tally};
 pub use refusal::{ActionError, Refusal};
 pub use report::{ProposalReport, Report};

@@ -59,9 +59,6 @@ pub enum MemberError {
     /// Two purposes share a key.
     #[error("member {0} uses one key for two purposes; each purpose needs its own")]
     SharedKey(String),
-    /// A key is all zeros.
-    #[error("member {0} lacks a key; `bletchley member request` writes a record with all of them")]
-    MissingKey(String),
 }
 
 /// Whether a text can name a member or a ledger.
@@ -112,7 +109,7 @@ impl Member {
             return Err(endpoint());
         }
         if self.peer.is_zero() || self.keys().contains(&Address::ZERO) {
-            return Err(MemberError::MissingKey(self.name.clone()));
+            return Err(MemberError::NoKey(self.name.clone()));
         }
         if self.validator == self.administrator
             || self.validator == self.host

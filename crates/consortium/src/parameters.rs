@@ -1,18 +1,17 @@
 //! What the members can set together, each within its bounds.
 
+use crate::ledgers::{BLOCK_MS, HEARTBEAT_MS_MAX};
 use crate::tagged::{Tagged, TaggedRow, unknown};
 use alloy_rlp::{RlpDecodable, RlpEncodable};
 use bletchley_primitives::{DecodeError, decode_bounded};
 use serde::{Deserialize, Serialize};
 
-/// Least and most time between blocks, in milliseconds.
-pub const BLOCK_MS: (u64, u64) = (1, 60_000);
-/// Least and most silence of an idle ledger, in milliseconds.
-pub const HEARTBEAT_MS: (u64, u64) = (100, 3_600_000);
 /// Fewest and most root-ledger blocks for which a proposal stays open.
 pub const PROPOSAL_BLOCKS: (u64, u64) = (1, 100_000_000);
 /// Longest encoded parameter.
-const PARAMETER_SIZE_BYTES_MAX: usize = 32;
+const PARAMETER_SIZE_BYTES_MAX: usize = 1024;
+/// Letters of a wrong name or value that an error repeats.
+const SHOWN_CHARS_MAX: usize = 64;
 
 /// How many of the members must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -28,22 +27,21 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// All rules.
+    pub const EVERY: [Self; 3] = [Self::Majority, Self::TwoThirds, Self::All];
+
     /// Whether this many of all members are enough.
     #[must_use]
     pub const fn is_met(self, yes: usize, members: usize) -> bool {
-        match self {
-            Self::Majority => yes.saturating_mul(2) > members,
-            Self::TwoThirds => yes.saturating_mul(3) > members.saturating_mul(2),
-            Self::All => yes >= members && members > 0,
-        }
+        yes >= self.needed(members)
     }
 
     /// How many of all members are enough.
     #[must_use]
     pub const fn needed(self, members: usize) -> usize {
         match self {
-            Self::Majority => members / 2 + 1,
-            Self::TwoThirds => members.saturating_mul(2) / 3 + 1,
+            Self::Majority => (members / 2).saturating_add(1),
+            Self::TwoThirds => (members.saturating_mul(2) / 3).saturating_add(1),
             Self::All => members,
         }
     }
@@ -65,55 +63,86 @@ impl Rule {
             Self::All => 3,
         }
     }
-
-    const fn of_number(number: u64) -> Option<Self> {
-        match number {
-            1 => Some(Self::Majority),
-            2 => Some(Self::TwoThirds),
-            3 => Some(Self::All),
-            _ => None,
-        }
-    }
 }
 
 /// One parameter and its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "name", content = "value", rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "camelCase")]
 pub enum Parameter {
-    /// Least time between blocks, in milliseconds.
-    BlockMs(u64),
-    /// Longest silence of an idle ledger, in milliseconds.
-    HeartbeatMs(u64),
+    /// Least time between blocks of a ledger, in milliseconds.
+    BlockMs {
+        /// The ledger.
+        ledger: String,
+        /// The time.
+        value: u64,
+    },
+    /// Longest silence of a ledger that is idle, in milliseconds; 0 for any.
+    HeartbeatMs {
+        /// The ledger.
+        ledger: String,
+        /// The time.
+        value: u64,
+    },
     /// Root-ledger blocks for which a proposal stays open.
-    ProposalBlocks(u64),
+    ProposalBlocks {
+        /// How many.
+        value: u64,
+    },
     /// How many of the members must agree.
-    Rule(Rule),
+    Rule {
+        /// How many.
+        value: Rule,
+    },
 }
 
 #[derive(RlpEncodable, RlpDecodable)]
-struct Number {
+struct OfLedger {
+    ledger: String,
+    value: u64,
+}
+
+#[derive(RlpEncodable, RlpDecodable)]
+struct OfAll {
     value: u64,
 }
 
 impl Tagged for Parameter {
     fn to_row(&self) -> TaggedRow {
-        let (kind, value) = match *self {
-            Self::BlockMs(value) => (1, value),
-            Self::HeartbeatMs(value) => (2, value),
-            Self::ProposalBlocks(value) => (3, value),
-            Self::Rule(rule) => (4, rule.number()),
+        let of_ledger = |kind, ledger: &String, value: &u64| {
+            TaggedRow::of(kind, &OfLedger { ledger: ledger.clone(), value: *value })
         };
-        TaggedRow::of(kind, &Number { value })
+        match self {
+            Self::BlockMs { ledger, value } => of_ledger(1, ledger, value),
+            Self::HeartbeatMs { ledger, value } => of_ledger(2, ledger, value),
+            Self::ProposalBlocks { value } => TaggedRow::of(3, &OfAll { value: *value }),
+            Self::Rule { value } => TaggedRow::of(4, &OfAll { value: value.number() }),
+        }
     }
 
     fn from_row(row: &TaggedRow) -> Result<Self, DecodeError> {
-        let Number { value } = decode_bounded(&row.body, PARAMETER_SIZE_BYTES_MAX)?;
+        let of_ledger = || decode_bounded::<OfLedger>(&row.body, PARAMETER_SIZE_BYTES_MAX);
+        let of_all = || decode_bounded::<OfAll>(&row.body, PARAMETER_SIZE_BYTES_MAX);
         match row.kind {
-            1 => Ok(Self::BlockMs(value)),
-            2 => Ok(Self::HeartbeatMs(value)),
-            3 => Ok(Self::ProposalBlocks(value)),
-            4 => Rule::of_number(value).map(Self::Rule).ok_or_else(|| unknown("rule", value)),
+            1 => of_ledger().map(|OfLedger { ledger, value }| Self::BlockMs { ledger, value }),
+            2 => of_ledger().map(|OfLedger { ledger, value }| Self::HeartbeatMs { ledger, value }),
+            3 => of_all().map(|OfAll { value }| Self::ProposalBlocks { value }),
+            4 => {
+                let OfAll { value: number } = of_all()?;
+                let rule = Rule::EVERY.into_iter().find(|rule| rule.number() == number);
+                rule.map(|value| Self::Rule { value }).ok_or_else(|| unknown("rule", number))
+            }
             other => Err(unknown("parameter", other.into())),
+        }
+    }
+}
+
+impl std::fmt::Display for Parameter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::BlockMs { ledger, value } => write!(f, "{ledger}.blockMs to {value}"),
+            Self::HeartbeatMs { ledger, value } => write!(f, "{ledger}.heartbeatMs to {value}"),
+            Self::ProposalBlocks { value } => write!(f, "proposalBlocks to {value}"),
+            Self::Rule { value } => write!(f, "rule to {}", value.name()),
         }
     }
 }
@@ -122,7 +151,9 @@ impl Tagged for Parameter {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParameterError {
     /// There is no such parameter.
-    #[error("there is no parameter {0:?}; there are blockMs, heartbeatMs, proposalBlocks and rule")]
+    #[error(
+        "there is no parameter {0:?}; there are proposalBlocks, rule, and LEDGER.blockMs and LEDGER.heartbeatMs for each ledger"
+    )]
     Unknown(String),
     /// The value is not of the parameter's kind.
     #[error("{name} cannot be {value:?}; give {expected}")]
@@ -146,45 +177,40 @@ pub enum ParameterError {
         /// Most.
         most: u64,
     },
-    /// Blocks would come more rarely than the ledger may be silent.
-    #[error(
-        "blockMs ({block_ms}) must not exceed heartbeatMs ({heartbeat_ms}); set the other one first, or both in one proposal"
-    )]
-    Order {
-        /// Time between blocks.
-        block_ms: u64,
-        /// Longest silence.
-        heartbeat_ms: u64,
-    },
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS_MAX).collect()
 }
 
 impl Parameter {
-    /// A parameter as people write it: `blockMs` and `250`, `rule` and `two-thirds`.
+    /// A parameter as people write it: `evm.blockMs` and `250`, `rule` and `two-thirds`.
     ///
     /// # Errors
     /// [`ParameterError`].
     pub fn parse(name: &str, value: &str) -> Result<Self, ParameterError> {
         let number = |name: &'static str| {
-            value.parse::<u64>().map_err(|_| ParameterError::Value {
-                name,
-                value: value.chars().take(64).collect(),
-                expected: "a whole number",
-            })
+            let wrong = |_| ParameterError::Value { name, value: shown(value), expected: "a whole number" };
+            value.parse::<u64>().map_err(wrong)
         };
-        let parameter = match name {
-            "blockMs" => Self::BlockMs(number("blockMs")?),
-            "heartbeatMs" => Self::HeartbeatMs(number("heartbeatMs")?),
-            "proposalBlocks" => Self::ProposalBlocks(number("proposalBlocks")?),
-            "rule" => {
-                let rules = [Rule::Majority, Rule::TwoThirds, Rule::All];
-                let rule = rules.into_iter().find(|rule| rule.name() == value);
-                Self::Rule(rule.ok_or_else(|| ParameterError::Value {
-                    name: "rule",
-                    value: value.chars().take(64).collect(),
-                    expected: "majority, two-thirds or all",
-                })?)
+        let parameter = match name.split_once('.') {
+            Some((ledger, "blockMs")) => {
+                Self::BlockMs { ledger: ledger.to_owned(), value: number("blockMs")? }
             }
-            _ => return Err(ParameterError::Unknown(name.chars().take(64).collect())),
+            Some((ledger, "heartbeatMs")) => {
+                Self::HeartbeatMs { ledger: ledger.to_owned(), value: number("heartbeatMs")? }
+            }
+            None if name == "proposalBlocks" => Self::ProposalBlocks { value: number("proposalBlocks")? },
+            None if name == "rule" => {
+                let rule = Rule::EVERY.into_iter().find(|rule| rule.name() == value);
+                let wrong = || ParameterError::Value {
+                    name: "rule",
+                    value: shown(value),
+                    expected: "majority, two-thirds or all",
+                };
+                Self::Rule { value: rule.ok_or_else(wrong)? }
+            }
+            _ => return Err(ParameterError::Unknown(shown(name))),
         };
         parameter.check()?;
         Ok(parameter)
@@ -195,11 +221,11 @@ impl Parameter {
     /// # Errors
     /// [`ParameterError::Bounds`].
     pub fn check(&self) -> Result<(), ParameterError> {
-        let (name, value, (least, most)) = match *self {
-            Self::BlockMs(value) => ("blockMs", value, BLOCK_MS),
-            Self::HeartbeatMs(value) => ("heartbeatMs", value, HEARTBEAT_MS),
-            Self::ProposalBlocks(value) => ("proposalBlocks", value, PROPOSAL_BLOCKS),
-            Self::Rule(_) => return Ok(()),
+        let (name, value, (least, most)) = match self {
+            Self::BlockMs { value, .. } => ("blockMs", *value, BLOCK_MS),
+            Self::HeartbeatMs { value, .. } => ("heartbeatMs", *value, (0, HEARTBEAT_MS_MAX)),
+            Self::ProposalBlocks { value } => ("proposalBlocks", *value, PROPOSAL_BLOCKS),
+            Self::Rule { .. } => return Ok(()),
         };
         if (least..=most).contains(&value) {
             Ok(())
@@ -209,14 +235,10 @@ impl Parameter {
     }
 }
 
-/// All parameters. A consortium starts with those of its genesis document.
+/// The parameters that are not those of one ledger. A consortium starts with those of its genesis document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Parameters {
-    /// Least time between blocks, in milliseconds.
-    pub block_ms: u64,
-    /// Longest silence of an idle ledger, in milliseconds.
-    pub heartbeat_ms: u64,
     /// Root-ledger blocks for which a proposal stays open.
     pub proposal_blocks: u64,
     /// How many of the members must agree.
@@ -225,7 +247,7 @@ pub struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Self {
-        Self { block_ms: 100, heartbeat_ms: 60_000, proposal_blocks: 100_000, rule: Rule::default() }
+        Self { proposal_blocks: 100_000, rule: Rule::default() }
     }
 }
 
@@ -235,30 +257,11 @@ impl Parameters {
     /// # Errors
     /// [`ParameterError`].
     pub fn check(&self) -> Result<(), ParameterError> {
-        let all = [
-            Parameter::BlockMs(self.block_ms),
-            Parameter::HeartbeatMs(self.heartbeat_ms),
-            Parameter::ProposalBlocks(self.proposal_blocks),
-        ];
-        all.iter().try_for_each(Parameter::check)?;
-        let (block_ms, heartbeat_ms) = (self.block_ms, self.heartbeat_ms);
-        if block_ms > heartbeat_ms {
-            return Err(ParameterError::Order { block_ms, heartbeat_ms });
-        }
-        Ok(())
-    }
-
-    pub(crate) const fn set(&mut self, parameter: Parameter) {
-        match parameter {
-            Parameter::BlockMs(value) => self.block_ms = value,
-            Parameter::HeartbeatMs(value) => self.heartbeat_ms = value,
-            Parameter::ProposalBlocks(value) => self.proposal_blocks = value,
-            Parameter::Rule(rule) => self.rule = rule,
-        }
+        Parameter::ProposalBlocks { value: self.proposal_blocks }.check()
     }
 
     pub(crate) fn row(&self) -> Vec<u64> {
-        vec![self.block_ms, self.heartbeat_ms, self.proposal_blocks, self.rule.number()]
+        vec![self.proposal_blocks, self.rule.number()]
     }
 }
 
@@ -268,23 +271,26 @@ mod tests {
 
     #[test]
     fn what_is_needed_is_the_least_that_is_enough() {
-        for members in 1..=128 {
-            for rule in [Rule::Majority, Rule::TwoThirds, Rule::All] {
-                let needed = rule.needed(members);
-                assert!(rule.is_met(needed, members), "{rule:?} {members}");
-                assert!(!rule.is_met(needed - 1, members), "{rule:?} {members}");
+        for members in 1..=128usize {
+            let is_enough = |rule, yes: usize| match rule {
+                Rule::Majority => yes * 2 > members,
+                Rule::TwoThirds => yes * 3 > members * 2,
+                Rule::All => yes == members,
+            };
+            for rule in Rule::EVERY {
+                for yes in 0..=members {
+                    assert_eq!(rule.is_met(yes, members), is_enough(rule, yes), "{rule:?} {yes}/{members}");
+                }
             }
         }
-        assert_eq!([Rule::Majority.needed(4), Rule::TwoThirds.needed(4), Rule::All.needed(4)], [3, 3, 4]);
+        assert_eq!(Rule::EVERY.map(|rule| rule.needed(4)), [3, 3, 4]);
     }
 
     #[test]
     fn a_value_out_of_bounds_is_refused_by_name() {
         let refused = |name, value| Parameter::parse(name, value).unwrap_err().to_string();
-        assert!(refused("blockMs", "0").contains("blockMs can be 1 to 60000"));
+        assert!(refused("evm.blockMs", "0").contains("blockMs can be 1 to 60000"));
         assert!(refused("rule", "dictator").contains("majority, two-thirds or all"));
-        assert!(refused("colour", "red").contains("proposalBlocks"));
-        let wrong = Parameters { block_ms: 5_000, heartbeat_ms: 1_000, ..Parameters::default() };
-        assert!(matches!(wrong.check(), Err(ParameterError::Order { .. })));
+        assert!(refused("blockMs", "5").contains("LEDGER.blockMs"));
     }
 }

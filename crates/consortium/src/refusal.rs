@@ -44,6 +44,9 @@ pub enum ActionError {
     /// Too many members.
     #[error("a consortium has at most {MEMBERS_MAX} members over its whole life")]
     TooManyMembers,
+    /// No such ledger.
+    #[error("there is no ledger {0}; `bletchley consortium show` lists them")]
+    NoLedger(String),
     /// A ledger's name twice.
     #[error("there is a ledger {0} already; choose another name")]
     LedgerTaken(String),

@@ -2,7 +2,7 @@
 
 use crate::ledgers::{ENGINE_SOLO, LEDGERS_MAX};
 use crate::member::MEMBERS_MAX;
-use crate::{Action, ActionError, LedgerRecord, LedgerSpec, Member, Parameters};
+use crate::{Action, ActionError, LedgerRecord, LedgerSpec, Member, Parameter, Parameters};
 use alloy_rlp::{RlpDecodable, RlpEncodable};
 use bletchley_consensus::Validators;
 use bletchley_crypto::Domain;
@@ -153,12 +153,11 @@ impl Standing {
                 Ok(())
             }
             Action::UpdateMember { member } => self.update_member(member),
-            Action::SetParameter { parameter } => {
-                parameter.check()?;
-                self.parameters.set(*parameter);
-                Ok(())
+            Action::SetParameter { parameter } => self.set(parameter),
+            Action::CreateLedger { ledger } => {
+                ledger.check_voted()?;
+                self.create_ledger(ledger, height)
             }
-            Action::CreateLedger { ledger } => self.create_ledger(ledger, height),
             Action::Upgrade { version, height: from } => self.schedule(*version, *from, height),
         }
     }
@@ -213,6 +212,22 @@ impl Standing {
         Ok(())
     }
 
+    fn set(&mut self, parameter: &Parameter) -> Result<(), ActionError> {
+        parameter.check()?;
+        let ledger = |name: &String| ActionError::NoLedger(name.chars().take(64).collect());
+        match parameter {
+            Parameter::BlockMs { ledger: name, value } => {
+                self.ledgers.get_mut(name).ok_or_else(|| ledger(name))?.spec.block_ms = *value;
+            }
+            Parameter::HeartbeatMs { ledger: name, value } => {
+                self.ledgers.get_mut(name).ok_or_else(|| ledger(name))?.spec.heartbeat_ms = *value;
+            }
+            Parameter::ProposalBlocks { value } => self.parameters.proposal_blocks = *value,
+            Parameter::Rule { value } => self.parameters.rule = *value,
+        }
+        Ok(())
+    }
+
     fn create_ledger(&mut self, spec: &LedgerSpec, height: Height) -> Result<(), ActionError> {
         spec.check()?;
         if self.ledgers.contains_key(&spec.name) {
@@ -257,6 +272,7 @@ impl Standing {
         }
         self.ledgers.values().try_for_each(|ledger| {
             let spec = &ledger.spec;
+            spec.check_pace()?;
             let validators = self.validating().filter(|member| spec.is_shared_with(&member.name)).count();
             match validators {
                 0 => Err(ActionError::LedgerWithoutValidator(spec.name.clone())),

@@ -136,12 +136,7 @@ impl std::fmt::Display for Action {
             Self::UpdateMember { member } => {
                 write!(f, "update keys or endpoint of {} (at {})", member.name, member.endpoint)
             }
-            Self::SetParameter { parameter } => match parameter {
-                Parameter::BlockMs(value) => write!(f, "set blockMs to {value}"),
-                Parameter::HeartbeatMs(value) => write!(f, "set heartbeatMs to {value}"),
-                Parameter::ProposalBlocks(value) => write!(f, "set proposalBlocks to {value}"),
-                Parameter::Rule(rule) => write!(f, "set rule to {}", rule.name()),
-            },
+            Self::SetParameter { parameter } => write!(f, "set {parameter}"),
             Self::CreateLedger { ledger } => {
                 let (name, kind) = (&ledger.name, ledger.kind.name());
                 write!(f, "create ledger {name} ({kind}, engine {}", ledger.engine)?;

@@ -25,6 +25,7 @@ mod execute;
 mod fees;
 mod genesis;
 mod header;
+mod inclusion;
 mod ledger;
 mod logs;
 mod machine;
@@ -49,6 +50,7 @@ pub use delegate::{
 pub use dev::{DevError, DevHandle};
 pub use fees::{FEE_HISTORY_BLOCKS_MAX, FEE_HISTORY_PERCENTILES_MAX, FeeHistoryError};
 pub use genesis::{BaseFee, Fork, GAS_LIMIT_DEFAULT, GAS_LIMIT_MIN, Genesis, GenesisAccount, GenesisError};
+pub use inclusion::{Included, InclusionError, InclusionProof, ProvedSlot, StateProof, header_link};
 pub use ledger::{EvmLedger, Found, FoundReceipt, ProofLookupError, TxPlace};
 pub use logs::{LOGS_ALTERNATIVES_MAX, LOGS_BLOCKS_MAX, LOGS_RESULTS_MAX, LogQuery, LogsError, PlacedLog};
 pub use machine::{EvmMachine, HELD_BLOCKS_MAX};

@@ -101,6 +101,11 @@ pub(crate) fn seal(receipts: &[MinedReceipt]) -> ReceiptsSeal {
     ReceiptsSeal { root: ordered_root(&encoded), bloom: all }
 }
 
+/// The receipts as the header's root commits to them.
+pub(crate) fn consensus_encodings(receipts: &[MinedReceipt]) -> Vec<Bytes> {
+    receipts.iter().map(|receipt| encode_consensus(receipt, &receipt.bloom()).into()).collect()
+}
+
 fn encode_consensus(receipt: &MinedReceipt, bloom: &Bloom) -> Vec<u8> {
     let payload_length = receipt.success.length()
         + receipt.cumulative_gas_used.length()

@@ -254,15 +254,26 @@ impl StoredFinality {
     pub const fn new(store: crate::SharedStore) -> Self {
         Self { store }
     }
+
+    /// The certificate that stands beside a block; ledgers with several validators have theirs in the table.
+    ///
+    /// # Errors
+    /// [`FinalityReadError`].
+    pub fn beside(&self, height: Height) -> Result<Option<Certificate>, FinalityReadError> {
+        match self.store.section(height, crate::Section::Certificate)? {
+            Some(section) if !section.is_empty() => {
+                let finality = crate::Finality::decode(&section);
+                Ok(finality.map_err(|source| FinalityReadError::Damaged { height, source })?.certificate)
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 impl FinalityReader for StoredFinality {
     fn certificate(&self, height: Height) -> Result<Option<Certificate>, FinalityReadError> {
         let damaged = |source| FinalityReadError::Damaged { height, source };
-        if let Some(section) = self.store.section(height, crate::Section::Certificate)?
-            && !section.is_empty()
-            && let Some(certificate) = crate::Finality::decode(&section).map_err(damaged)?.certificate
-        {
+        if let Some(certificate) = self.beside(height)? {
             return Ok(Some(certificate));
         }
         let Some(bytes) = self.store.table_get(CERTIFICATES_TABLE, &height.0.to_be_bytes())? else {

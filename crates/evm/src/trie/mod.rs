@@ -19,7 +19,7 @@ mod tests;
 
 pub use arena::Trie;
 pub(crate) use keccak::Hasher;
-pub use ordered::ordered_root;
+pub use ordered::{ordered_key, ordered_proof, ordered_root};
 pub use value::{ContractHashes, TrieAccount, Value};
 
 use bletchley_primitives::B256;

@@ -14,6 +14,7 @@ mod delegated;
 mod development;
 mod hostile;
 mod pooling;
+mod proofs;
 mod reading;
 mod transactions;
 mod world;

@@ -88,6 +88,11 @@ pub trait Content: Send + Sync {
     /// # Errors
     /// [`ContentError`].
     fn get(&self, id: ContentId) -> Result<Option<Bytes>, ContentError>;
+
+    /// Whether there are bytes under this name, undamaged or not.
+    fn holds(&self, id: ContentId) -> bool {
+        matches!(self.get(id), Ok(Some(_)))
+    }
 }
 
 /// Content in files under one folder, two hexadecimal digits to a subfolder.
@@ -129,7 +134,7 @@ impl FolderContent {
         move |source| ContentError::Io { action, id, folder, source }
     }
 
-    fn holds(&self, id: ContentId, size_bytes: usize, durability: Durability) -> bool {
+    fn has(&self, id: ContentId, size_bytes: usize, durability: Durability) -> bool {
         match durability {
             Durability::Durable => matches!(self.get(id), Ok(Some(_))),
             Durability::Relaxed => {
@@ -173,7 +178,7 @@ impl Content for FolderContent {
             return Err(ContentError::TooLong(bytes.len() as u64));
         }
         let id = ContentId::of(bytes);
-        if self.holds(id, bytes.len(), durability) {
+        if self.has(id, bytes.len(), durability) {
             return Ok(id);
         }
         if !self.writable {
@@ -204,6 +209,10 @@ impl Content for FolderContent {
         } else {
             Err(ContentError::Damaged { id, folder: self.folder.display().to_string() })
         }
+    }
+
+    fn holds(&self, id: ContentId) -> bool {
+        self.path(id).exists()
     }
 }
 

@@ -26,6 +26,7 @@
 
 pub mod abi;
 pub mod aot;
+pub mod calls;
 pub mod container;
 pub mod content;
 pub mod ecb;

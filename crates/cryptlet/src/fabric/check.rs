@@ -11,7 +11,7 @@ use super::{
     NOTHING, Shared,
     view::{Admitted, AnchorView},
 };
-use crate::policy::CallRefusal;
+use crate::{content::ContentId, policy::CallRefusal};
 
 /// Which check a receipt fails. The variants stand in the order of the checks (specs/receipt.md: Checks).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,7 +95,7 @@ pub enum ReceiptProblem {
     #[error("signature {0} is not a signature")]
     Signature(usize),
     /// Not signed by the cryptlet's key.
-    #[error("the first signature is by {found}, the cryptlet's key is {expected}")]
+    #[error("the first signature is by {found}, the cryptlet's key is {expected}, or one it has on a host that signed")]
     CryptletKey {
         /// Who signed.
         found: Address,
@@ -208,7 +208,7 @@ pub(super) fn check_admitted(signed: &SignedReceipt, admitted: &Admitted) -> Res
     Ok(())
 }
 
-/// Who signed: the cryptlet's key, then hosts in ascending order that count and compute under the receipt's profile.
+/// Who signed: the cryptlet's key (that of the release, or that on a host that signed), then hosts in ascending order that count and compute under the receipt's profile.
 pub(super) fn check_signers(
     signed: &SignedReceipt,
     admitted: &Admitted,
@@ -216,13 +216,14 @@ pub(super) fn check_signers(
     signers: &[Address],
 ) -> Result<(), ReceiptProblem> {
     let receipt = &signed.receipt;
-    let mut signers = signers.iter().copied();
-    let (found, expected) = (signers.next().unwrap_or_default(), admitted.package.release.key);
-    if found != expected {
+    let (first, hosts) = signers.split_first().unwrap_or((&Address::ZERO, &[]));
+    let (found, expected) = (*first, admitted.package.release.key);
+    let on_host = |host: &Address| view.instance(admitted.package.release.package, *host) == Some(found);
+    if found != expected && !hosts.iter().any(on_host) {
         return Err(ReceiptProblem::CryptletKey { found, expected });
     }
     let mut before: Option<Address> = None;
-    for host in signers {
+    for host in hosts.iter().copied() {
         let entry = view.host(host).ok_or(ReceiptProblem::Host(host))?;
         if before.is_some_and(|before| before >= host) {
             return Err(ReceiptProblem::HostOrder);
@@ -255,6 +256,9 @@ pub(super) fn check_record(
     if !shared.parts.registry.is_final(&record.anchor) {
         return Err(RecordError::Anchor { height: record.anchor.height });
     }
+    if record.receipts.is_empty() {
+        return Ok(());
+    }
     let view = shared.view(record.anchor);
     let mut answered: Answered<'_> = Vec::with_capacity(count);
     for (index, signed) in record.receipts.iter().enumerate() {
@@ -285,7 +289,52 @@ pub(super) fn check_record(
         check_signers(signed, admitted, &view, signers)
             .map_err(|problem| refused(*index, signed, &problem))?;
     }
+    want_evidence(shared, &answered, &known);
     Ok(())
+}
+
+/// Has the evidence of checked receipts fetched from those who signed them: who has it can run the calls again.
+fn want_evidence(shared: &Shared, answered: &Answered<'_>, signers: &BTreeMap<usize, Vec<Address>>) {
+    let Some(others) = shared.others() else { return };
+    let own: Vec<Address> = shared.parts.hosts.iter().map(|host| host.address()).collect();
+    for (index, signed, _) in answered {
+        let hosts = signers.get(index).and_then(|signers| signers.get(1..)).unwrap_or_default();
+        // A host that signed has the evidence.
+        if signed.receipt.transcript != NOTHING && !hosts.iter().any(|host| own.contains(host)) {
+            others.want(ContentId(signed.receipt.transcript), hosts);
+        }
+    }
+}
+
+/// Checks a receipt that is in no block yet, at the newest anchor, and gives its signers. Whether it fits a block is
+/// asked again when one is built.
+pub(super) fn check_shared(
+    shared: &Shared,
+    signed: &SignedReceipt,
+) -> Result<Vec<Address>, ReceiptProblem> {
+    let receipt = &signed.receipt;
+    if receipt.status == Status::Refused {
+        return Err(ReceiptProblem::Status("status"));
+    }
+    let place = Place {
+        ledger: receipt.ledger,
+        height: receipt.valid_from,
+        parent: bletchley_primitives::BlockHash::default(),
+        time_ms: receipt.as_of_ms,
+    };
+    let view = shared.view(shared.parts.registry.anchor());
+    check_place(signed, &place)?;
+    let admitted = view.admit(receipt.cryptlet, receipt.caller, &receipt.method)?;
+    check_admitted(signed, &admitted)?;
+    let digest = receipt.signing_digest();
+    let items: Vec<_> = signed.signatures.iter().map(|signature| (digest, *signature)).collect();
+    let recovered = recover_all(&items);
+    if let Some(position) = recovered.iter().position(Result::is_err) {
+        return Err(ReceiptProblem::Signature(position));
+    }
+    let signers: Vec<Address> = recovered.into_iter().flatten().collect();
+    check_signers(signed, &admitted, &view, &signers)?;
+    Ok(signers)
 }
 
 fn check_unsigned(

@@ -61,7 +61,7 @@ pub enum HostError {
     },
     /// The key store has another key for the cryptlet than the registry.
     #[error(
-        "the key of package {package} here is {found}, the registry has {expected}; restore the registered key"
+        "the key of package {package} here is {found}, the registry has {expected}; restore the registered key, or register this one for this host"
     )]
     OtherKey {
         /// The package.
@@ -115,15 +115,17 @@ pub trait Host: Send + Sync {
     /// [`HostError`].
     fn sign(&self, receipt: &Receipt) -> Result<Signature, HostError>;
 
-    /// Signs with the key of the cryptlet, whose key store this host shares.
+    /// Signs with the key of the cryptlet, whose key store this host shares: the key of the release, or the one that
+    /// the cryptlet has on this host. Gives the address of the key too.
     ///
     /// # Errors
     /// [`HostError`].
     fn sign_as_cryptlet(
         &self,
         package: &RegisteredPackage,
+        instance: Option<Address>,
         receipt: &Receipt,
-    ) -> Result<Signature, HostError>;
+    ) -> Result<(Address, Signature), HostError>;
 
     /// Repeats what another host executed and signs it if nothing differs.
     ///
@@ -246,19 +248,22 @@ impl Host for LocalHost {
     fn sign_as_cryptlet(
         &self,
         package: &RegisteredPackage,
+        instance: Option<Address>,
         receipt: &Receipt,
-    ) -> Result<Signature, HostError> {
+    ) -> Result<(Address, Signature), HostError> {
         let cannot = |source| HostError::Key { host: self.address, source };
         let label = KeyLabel::of_package(package.release.package);
         let found = self.keys.address(&label).map_err(cannot)?;
-        if let Some(found) = found.filter(|found| *found != package.release.key) {
+        let registered = |found: &Address| *found == package.release.key || Some(*found) == instance;
+        if let Some(found) = found.filter(|found| !registered(found)) {
             return Err(HostError::OtherKey {
                 package: package.release.package,
                 found,
-                expected: package.release.key,
+                expected: instance.unwrap_or(package.release.key),
             });
         }
-        self.keys.sign(&label, receipt.signing_digest()).map_err(cannot)
+        let signature = self.keys.sign(&label, receipt.signing_digest()).map_err(cannot)?;
+        Ok((found.unwrap_or(package.release.key), signature))
     }
 }
 
@@ -291,7 +296,7 @@ fn execution(work: &Work, profile: B256, outcome: Outcome) -> Result<Execution, 
 }
 
 /// The receipt that says that no host could answer.
-pub(super) fn unavailable(work: &Work, trouble: Option<&Unavailability>) -> (Receipt, Bytes) {
+pub(crate) fn unavailable(work: &Work, trouble: Option<&Unavailability>) -> (Receipt, Bytes) {
     let output = trouble.map_or_else(
         || reason(UnavailableKind::HostFault.name(), "no host answered"),
         |trouble| reason(trouble.kind.name(), &trouble.reason),
@@ -339,35 +344,50 @@ pub(super) struct Gathered {
     pub(super) signers: Vec<Address>,
 }
 
-/// Gathers the cryptlet's signature and those of a quorum of hosts, the executing one among them. `confirms` asks
-/// another host for its signature.
-pub(super) fn gather(
-    executor: &dyn Host,
-    others: &[Arc<dyn Host>],
-    quorum: u64,
-    work: &Work,
-    receipt: Receipt,
-    output: Bytes,
-    confirms: impl Fn(&dyn Host, &Receipt) -> Result<Signature, HostError>,
-) -> Result<Gathered, HostError> {
-    let mut hosts = vec![(executor.address(), executor.sign(&receipt)?)];
-    for host in others {
-        if hosts.len() as u64 >= quorum {
-            break;
+/// An answer that is to be signed by the cryptlet and by a quorum of hosts, the executing one among them.
+pub(super) struct Round<'a> {
+    pub(super) executor: &'a dyn Host,
+    pub(super) work: &'a Work,
+    pub(super) quorum: u64,
+    /// Key of the cryptlet on the executing host, where it is not the one that the release names.
+    pub(super) instance: Option<Address>,
+    pub(super) receipt: Receipt,
+    pub(super) output: Bytes,
+}
+
+impl Round<'_> {
+    /// Gathers the signatures: `confirms` asks another host of this node for its one, `elsewhere` asks other members'
+    /// hosts for as many as are missing then.
+    pub(super) fn gather(
+        self,
+        others: &[Arc<dyn Host>],
+        confirms: impl Fn(&dyn Host, &Receipt) -> Result<Signature, HostError>,
+        elsewhere: impl FnOnce(&Receipt, &Bytes, usize) -> Vec<(Address, Signature)>,
+    ) -> Result<Gathered, HostError> {
+        let Self { executor, work, quorum, instance, receipt, output } = self;
+        let mut hosts = vec![(executor.address(), executor.sign(&receipt)?)];
+        for host in others {
+            if hosts.len() as u64 >= quorum {
+                break;
+            }
+            match confirms(host.as_ref(), &receipt) {
+                Ok(signature) => hosts.push((host.address(), signature)),
+                Err(error) => tracing::warn!(host = %host.address(), %error, "a host does not confirm a call"),
+            }
         }
-        match confirms(host.as_ref(), &receipt) {
-            Ok(signature) => hosts.push((host.address(), signature)),
-            Err(error) => tracing::warn!(host = %host.address(), %error, "a host does not confirm a call"),
+        let missing = usize::try_from(quorum).unwrap_or(usize::MAX).saturating_sub(hosts.len());
+        if missing > 0 {
+            hosts.extend(elsewhere(&receipt, &output, missing).into_iter().take(missing));
         }
+        hosts.sort_unstable_by_key(|(address, _)| *address);
+        hosts.dedup_by_key(|(address, _)| *address);
+        if (hosts.len() as u64) < quorum {
+            return Err(HostError::NoQuorum { found: hosts.len(), quorum });
+        }
+        let (key, cryptlet) = executor.sign_as_cryptlet(&work.package, instance, &receipt)?;
+        let signers = std::iter::once(key).chain(hosts.iter().map(|(address, _)| *address)).collect();
+        let signatures =
+            std::iter::once(cryptlet).chain(hosts.into_iter().map(|(_, signature)| signature)).collect();
+        Ok(Gathered { signed: SignedReceipt { receipt, output, signatures }, signers })
     }
-    if (hosts.len() as u64) < quorum {
-        return Err(HostError::NoQuorum { found: hosts.len(), quorum });
-    }
-    hosts.sort_unstable_by_key(|(address, _)| *address);
-    let cryptlet = executor.sign_as_cryptlet(&work.package, &receipt)?;
-    let signers =
-        std::iter::once(work.package.release.key).chain(hosts.iter().map(|(address, _)| *address)).collect();
-    let signatures =
-        std::iter::once(cryptlet).chain(hosts.into_iter().map(|(_, signature)| signature)).collect();
-    Ok(Gathered { signed: SignedReceipt { receipt, output, signatures }, signers })
 }

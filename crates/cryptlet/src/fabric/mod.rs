@@ -7,6 +7,7 @@
 mod check;
 mod evidence;
 mod host;
+mod others;
 mod reexecute;
 mod table;
 mod view;
@@ -29,11 +30,14 @@ use parking_lot::{Condvar, Mutex, RwLock};
 pub use check::ReceiptProblem;
 pub use evidence::{EVIDENCE_SIZE_BYTES_MAX, Evidence, EvidenceError};
 pub use host::{Execution, Host, HostError, LocalHost, Work};
+pub(crate) use host::unavailable;
+pub use others::{Claim, Others};
 pub use reexecute::{Divergence, Reexecution};
 
 use crate::{container::Unavailability, content::Content, registry::RegistryView};
 use table::{Poll, Table};
-use view::{Admitted, AnchorView};
+use view::Admitted;
+pub(crate) use view::AnchorView;
 
 /// Anchors whose view is kept at hand.
 const VIEWS_MAX: usize = 8;
@@ -55,6 +59,8 @@ pub struct FabricConfig {
     pub attempts_max: u32,
     /// Pause before the second attempt; it doubles with each one after.
     pub retry_pause_ms: u64,
+    /// How long the next host in turn waits for the receipt of the one before, where other members have hosts too.
+    pub turn_ms: u64,
 }
 
 impl Default for FabricConfig {
@@ -67,6 +73,7 @@ impl Default for FabricConfig {
             live_max: 8,
             attempts_max: 3,
             retry_pause_ms: 50,
+            turn_ms: 100,
         }
     }
 }
@@ -107,6 +114,8 @@ pub struct FabricStatus {
     pub signed_total: u64,
     /// Of those, how many say that no host could answer.
     pub unavailable_total: u64,
+    /// Receipts of other members that were taken in since the start.
+    pub accepted_total: u64,
 }
 
 /// The cryptlet fabric of one ledger, as its machine sees it.
@@ -127,6 +136,7 @@ pub(crate) struct Shared {
     live: Mutex<usize>,
     live_ended: Condvar,
     on_ready: RwLock<Option<OnReady>>,
+    others: RwLock<Option<Arc<dyn Others>>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -154,6 +164,7 @@ impl Fabric {
             live: Mutex::new(0),
             live_ended: Condvar::new(),
             on_ready: RwLock::default(),
+            others: RwLock::default(),
         });
         let fabric = Self { shared, workers: Mutex::default() };
         for number in 0..config.workers.max(1) {
@@ -169,6 +180,27 @@ impl Fabric {
         *self.shared.on_ready.write() = Some(tell);
     }
 
+    /// Sets the hosts of other members, which sign what this node's hosts cannot sign alone.
+    pub fn connect(&self, others: Arc<dyn Others>) {
+        *self.shared.others.write() = Some(others);
+    }
+
+    /// Takes in a receipt that another member shares, if it would pass [`Delegate::check`] at the newest anchor here;
+    /// true when it was new.
+    ///
+    /// # Errors
+    /// [`ReceiptProblem`]; this node may also know less of the registry yet than who made it.
+    pub fn accept(&self, signed: &SignedReceipt) -> Result<bool, ReceiptProblem> {
+        let id = signed.receipt.call_id();
+        if self.shared.table.lock().made_here(id).is_some() {
+            return Ok(false);
+        }
+        let signers = check::check_shared(&self.shared, signed)?;
+        let wake = self.shared.table.lock().accept(id, signed.clone(), signers);
+        self.shared.tell(&wake);
+        Ok(!wake.is_empty())
+    }
+
     /// How much there is to do.
     #[must_use]
     pub fn status(&self) -> FabricStatus {
@@ -178,6 +210,7 @@ impl Fabric {
     /// Takes in no more calls, lets the running ones end, and ends the threads. Pending calls stay pending.
     pub fn stop(&self) {
         *self.shared.on_ready.write() = None;
+        *self.shared.others.write() = None;
         self.shared.table.lock().close();
         self.shared.work_added.notify_all();
         self.shared.live_ended.notify_all();
@@ -215,6 +248,25 @@ impl Shared {
         }
         views.push_back(Arc::clone(&view));
         view
+    }
+
+    fn others(&self) -> Option<Arc<dyn Others>> {
+        self.others.read().clone()
+    }
+
+    fn tell(&self, wake: &[CallId]) {
+        let tell = self.on_ready.read().clone();
+        if let Some(tell) = tell {
+            wake.iter().for_each(|id| tell(*id));
+        }
+    }
+
+    /// How long this node leaves a call to the hosts that are responsible before its own.
+    fn pause(&self, call: CallId, view: &AnchorView) -> Duration {
+        let Some(others) = self.others() else { return Duration::ZERO };
+        let own: Vec<_> = self.parts.hosts.iter().map(|host| host.address()).collect();
+        let turn = others::turn(call, view, &own, &others.hosts());
+        Duration::from_millis(self.config.turn_ms.saturating_mul(turn as u64))
     }
 
     fn pin_newest(&self) -> Arc<AnchorView> {
@@ -304,7 +356,7 @@ impl Delegate for Fabric {
             call.sender,
             (view.anchor(), &admitted),
             fits,
-            || work_of(call, place, &admitted),
+            || (work_of(call, place, &admitted), self.shared.pause(call.id(), &view)),
         );
         match polled {
             Poll::Ready(receipt) => Answer::Ready(receipt),

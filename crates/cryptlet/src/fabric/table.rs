@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use alloy_primitives::Address;
@@ -75,6 +75,7 @@ pub(super) struct Table {
     closed: bool,
     signed_total: u64,
     unavailable_total: u64,
+    accepted_total: u64,
 }
 
 impl Table {
@@ -93,6 +94,7 @@ impl Table {
             closed: false,
             signed_total: 0,
             unavailable_total: 0,
+            accepted_total: 0,
         }
     }
 
@@ -103,7 +105,7 @@ impl Table {
         sender: Address,
         (anchor, admitted): (Anchor, &Admitted),
         fits: impl FnOnce(&SignedReceipt, &[Address]) -> bool,
-        work: impl FnOnce() -> Work,
+        work: impl FnOnce() -> (Work, Duration),
     ) -> Poll {
         match self.slots.get(&id) {
             Some(Slot::InFlight) => return Poll::Pending,
@@ -126,15 +128,13 @@ impl Table {
         self.waiting.remove(&id);
         self.in_flight = self.in_flight.saturating_add(1);
         self.slots.insert(id, Slot::InFlight);
-        self.queue.push_back(Job {
-            id,
-            sender,
-            work: work(),
-            quorum: admitted.policy.quorum,
-            anchor,
-            attempts: 0,
-            deadline: None,
-        });
+        let (work, pause) = work();
+        let quorum = admitted.policy.quorum;
+        let job = Job { id, sender, work, quorum, anchor, attempts: 0, deadline: None };
+        match Instant::now().checked_add(pause).filter(|_| !pause.is_zero()) {
+            Some(until) => self.delayed.push((until, job)),
+            None => self.queue.push_back(job),
+        }
         Poll::Started
     }
 
@@ -163,25 +163,61 @@ impl Table {
     pub(super) fn finish(&mut self, job: &Job, gathered: Option<Gathered>) -> Vec<CallId> {
         self.shares.give_back(job.sender);
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.tickets = self.tickets.wrapping_add(1);
-        let slot = match gathered {
+        match gathered {
             Some(Gathered { signed, signers }) => {
                 self.signed_total = self.signed_total.saturating_add(1);
                 if signed.receipt.status == Status::Unavailable {
                     self.unavailable_total = self.unavailable_total.saturating_add(1);
                 }
-                self.ready_size_bytes = self.ready_size_bytes.saturating_add(size_bytes(&signed));
-                Slot::Ready { receipt: Arc::new(signed), signers, ticket: self.tickets }
+                self.keep(job.id, Arc::new(signed), signers);
             }
+            // Somebody else may have made the receipt meanwhile.
+            None if matches!(self.slots.get(&job.id), Some(Slot::Ready { .. })) => {}
             None => {
                 let until = job.work.place.height.0.saturating_add(UNSIGNED_PAUSE_HEIGHTS);
-                Slot::Unsigned { until: Height(until), anchor: job.anchor }
+                self.tickets = self.tickets.wrapping_add(1);
+                self.slots.insert(job.id, Slot::Unsigned { until: Height(until), anchor: job.anchor });
+                self.order.push_back((job.id, self.tickets));
+                self.evict(job.id);
             }
+        }
+        self.woken(job.id)
+    }
+
+    /// Takes in a receipt that another member's host made, and ends the job that would make it here, unless it runs
+    /// already. Gives the calls that may be asked for again; nothing when there is a receipt already.
+    pub(super) fn accept(&mut self, id: CallId, signed: SignedReceipt, signers: Vec<Address>) -> Vec<CallId> {
+        if self.closed || matches!(self.slots.get(&id), Some(Slot::Ready { .. })) {
+            return Vec::new();
+        }
+        let queued = self.queue.iter().position(|job| job.id == id).and_then(|at| self.queue.remove(at));
+        let delayed = || self.delayed.iter().position(|(_, job)| job.id == id);
+        let ended = match queued {
+            Some(job) => Some(job),
+            None => delayed().map(|at| self.delayed.swap_remove(at).1),
         };
-        self.slots.insert(job.id, slot);
-        self.order.push_back((job.id, self.tickets));
-        self.evict(job.id);
-        let mut wake = vec![job.id];
+        if let Some(job) = ended {
+            self.shares.give_back(job.sender);
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
+        self.accepted_total = self.accepted_total.saturating_add(1);
+        self.waiting.remove(&id);
+        self.keep(id, Arc::new(signed), signers);
+        self.woken(id)
+    }
+
+    fn keep(&mut self, id: CallId, receipt: Arc<SignedReceipt>, signers: Vec<Address>) {
+        self.tickets = self.tickets.wrapping_add(1);
+        self.remove(id);
+        self.ready_size_bytes = self.ready_size_bytes.saturating_add(size_bytes(&receipt));
+        self.slots.insert(id, Slot::Ready { receipt, signers, ticket: self.tickets });
+        self.order.push_back((id, self.tickets));
+        self.evict(id);
+    }
+
+    /// This call, and those that find room now.
+    fn woken(&mut self, id: CallId) -> Vec<CallId> {
+        let mut wake = vec![id];
         let room = self.config.in_flight_max.saturating_sub(self.in_flight);
         while wake.len() <= room {
             let Some(id) = self.waiting.pop_first() else { break };
@@ -212,6 +248,7 @@ impl Table {
             stopped: self.closed,
             signed_total: self.signed_total,
             unavailable_total: self.unavailable_total,
+            accepted_total: self.accepted_total,
         }
     }
 

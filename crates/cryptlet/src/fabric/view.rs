@@ -65,6 +65,16 @@ impl AnchorView {
         self.hosts.get(&address)
     }
 
+    /// Addresses of the hosts that count, in ascending order.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = Address> + '_ {
+        self.hosts.keys().copied()
+    }
+
+    /// Key of a package on a host, where it is not the one that the release names.
+    pub(crate) fn instance(&self, package: B256, host: Address) -> Option<Address> {
+        self.registry.instance(package, host, self.anchor.height)
+    }
+
     /// Whether a call may run. The order of the checks decides which refusal stands in the record.
     pub(crate) fn admit(
         &self,

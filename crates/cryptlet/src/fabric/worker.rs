@@ -6,14 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use alloy_primitives::Address;
+use bletchley_primitives::Signature;
+
 use super::{
     Shared,
-    host::{Gathered, Host, gather, unavailable},
+    host::{Gathered, Host, Round, unavailable},
+    others::{Claim, ranked},
     table::{Job, Next},
+    view::AnchorView,
 };
 use crate::{
     container::{Unavailability, UnavailableKind},
-    content::Durability,
+    content::{ContentId, Durability},
 };
 
 /// Most doublings of the pause between attempts.
@@ -41,8 +46,9 @@ fn run(shared: &Shared, mut job: Job) {
     let started = Instant::now();
     let timeout = Duration::from_millis(job.work.timeout_ms);
     let deadline = *job.deadline.get_or_insert_with(|| started.checked_add(timeout).unwrap_or(started));
-    let hosts = shared.usable_hosts(&shared.pinned());
-    let trouble = match attempt(shared, &hosts, &mut job, deadline) {
+    let view = shared.pinned();
+    let hosts = shared.usable_hosts(&view);
+    let trouble = match attempt(shared, &view, &hosts, &mut job, deadline) {
         Ok(done) => return finish(shared, &job, done),
         Err(trouble) => trouble,
     };
@@ -58,11 +64,18 @@ fn run(shared: &Shared, mut job: Job) {
     }
     tracing::warn!(call = %job.id, reason = %trouble.reason, attempts = job.attempts, "no host could answer");
     let (receipt, output) = unavailable(&job.work, Some(&trouble));
-    // That a call could not be answered cannot be repeated: the other hosts take the executing one's word.
+    // That a call could not be answered cannot be repeated: the other hosts of this node take the executing one's
+    // word. Those of other members try it themselves.
     let signed = hosts.first().map(|executor| {
         let others: Vec<_> = hosts.iter().skip(1).cloned().collect();
-        gather(executor.as_ref(), &others, job.quorum, &job.work, receipt, output, |host, receipt| {
-            host.sign(receipt)
+        let (work, quorum) = (&job.work, job.quorum);
+        let instance = view.instance(work.package.release.package, executor.address());
+        let round = Round { executor: executor.as_ref(), work, quorum, instance, receipt, output };
+        // They get as long as the attempts here had, and are asked while the reason still stands.
+        let until = Instant::now().checked_add(timeout).unwrap_or(deadline);
+        round.gather(&others, |host, receipt| host.sign(receipt), |receipt, output, needed| {
+            let claim = Claim { work, receipt, output, evidence: None };
+            elsewhere(shared, &view, executor.as_ref(), &claim, needed, until)
         })
     });
     finish(shared, &job, settled(&job, signed));
@@ -85,6 +98,7 @@ fn settled(job: &Job, signed: Option<Result<Gathered, super::HostError>>) -> Opt
 /// One attempt, on the next host in turn. `Ok(None)` when the answer is there but cannot be signed.
 fn attempt(
     shared: &Shared,
+    view: &AnchorView,
     hosts: &[Arc<dyn Host>],
     job: &mut Job,
     deadline: Instant,
@@ -97,7 +111,11 @@ fn attempt(
     // A container does not panic; if one does, the call failed here and the worker goes on.
     let execution = catch_unwind(AssertUnwindSafe(|| executor.execute(work))).unwrap_or_else(|_| {
         Err(Unavailability { kind: UnavailableKind::HostFault, reason: "the container panicked".to_owned() })
-    })?;
+    });
+    if let (Err(Unavailability { kind: UnavailableKind::NotLoaded, .. }), Some(elsewhere)) = (&execution, shared.others()) {
+        elsewhere.want(ContentId(work.package.release.code_sha256), &[]);
+    }
+    let execution = execution?;
     if let Err(error) = shared.parts.content.put(&execution.evidence.encode(), Durability::Relaxed) {
         // The receipt stands without its evidence; only re-execution needs it.
         tracing::warn!(call = %job.id, %error, "evidence of a call was not kept");
@@ -107,17 +125,44 @@ fn attempt(
         .filter(|host| host.address() != executor.address() && host.profile() == executor.profile())
         .cloned()
         .collect();
-    let (receipt, output) = (execution.receipt.clone(), execution.output.clone());
-    let signed = gather(executor.as_ref(), &others, job.quorum, work, receipt, output, |host, _| {
-        host.confirm(work, &execution)
+    let round = Round {
+        executor: executor.as_ref(),
+        work,
+        quorum: job.quorum,
+        instance: view.instance(work.package.release.package, executor.address()),
+        receipt: execution.receipt.clone(),
+        output: execution.output.clone(),
+    };
+    let signed = round.gather(&others, |host, _| host.confirm(work, &execution), |receipt, output, needed| {
+        let claim = Claim { work, receipt, output, evidence: Some(&execution.evidence) };
+        elsewhere(shared, view, executor.as_ref(), &claim, needed, deadline)
     });
     Ok(settled(job, Some(signed)))
 }
 
+/// Signatures of other members' hosts that count and compute under the executing host's profile.
+fn elsewhere(
+    shared: &Shared,
+    view: &AnchorView,
+    executor: &dyn Host,
+    claim: &Claim<'_>,
+    needed: usize,
+    deadline: Instant,
+) -> Vec<(Address, Signature)> {
+    let Some(others) = shared.others() else { return Vec::new() };
+    let profile = executor.profile();
+    let own: Vec<_> = shared.parts.hosts.iter().map(|host| host.address()).collect();
+    let suits = |host: &Address| {
+        !own.contains(host) && view.host(*host).is_some_and(|entry| entry.profile == profile)
+    };
+    let hosts = ranked(claim.work.call.id(), others.hosts().into_iter().filter(suits));
+    others.confirm(claim, &hosts, needed, deadline)
+}
+
 fn finish(shared: &Shared, job: &Job, gathered: Option<Gathered>) {
-    let wake = shared.table.lock().finish(job, gathered);
-    let tell = shared.on_ready.read().clone();
-    if let Some(tell) = tell {
-        wake.into_iter().for_each(|id| tell(id));
+    if let (Some(gathered), Some(others)) = (&gathered, shared.others()) {
+        others.share(&gathered.signed);
     }
+    let wake = shared.table.lock().finish(job, gathered);
+    shared.tell(&wake);
 }

@@ -21,7 +21,10 @@ use ring::{
 };
 use zeroize::Zeroizing;
 
-use super::{KeyLabel, KeyStore, KeyStoreError, Opened, SECRET_SIZE_BYTES, random_bytes, random_key};
+use super::{
+    KeyLabel, KeyPurpose, KeyStore, KeyStoreError, Opened, PEER_SEED_SIZE_BYTES, SECRET_SIZE_BYTES, random_bytes,
+    random_key,
+};
 
 /// Longest file of the store.
 const FILE_SIZE_BYTES_MAX: usize = 1024;
@@ -30,6 +33,7 @@ const HEADER_FILE: &str = "store";
 const MACHINE_SECRET_FILE: &str = "machine-secret";
 const SALT_SIZE_BYTES: usize = 16;
 
+const PEER_SEED: Domain = Domain("bletchley/cryptlet/peer-seed/1");
 const SEAL: Domain = Domain("bletchley/cryptlet/sealed-key/1");
 const WRAP_CHECK: Domain = Domain("bletchley/cryptlet/wrapping-key-check/1");
 
@@ -132,6 +136,18 @@ impl FileKeyStore {
             random,
             opened: RwLock::default(),
         })
+    }
+
+    /// The seed of a node's network key (ed25519, RFC 8032), which the handshake needs in memory. It is derived from the
+    /// peer key of this name, so that the key itself signs nothing and leaves as little as any other.
+    ///
+    /// # Errors
+    /// [`KeyStoreError`]; there is no such key, or a file is damaged.
+    pub fn peer_seed(&self, name: &str) -> Result<Zeroizing<[u8; PEER_SEED_SIZE_BYTES]>, KeyStoreError> {
+        let label = KeyLabel::new(KeyPurpose::Peer, name)?;
+        let opened = self.key(&label)?.ok_or(KeyStoreError::Missing(label))?;
+        let secret = opened.key.to_bytes();
+        Ok(Zeroizing::new(PEER_SEED.digest(&[secret.as_slice()]).0))
     }
 
     fn path(&self, label: &KeyLabel) -> PathBuf {
@@ -370,6 +386,19 @@ mod tests {
         let other = KeyLabel::new(KeyPurpose::Publisher, "this").unwrap();
         fs::copy(&path, store.path(&other)).unwrap();
         assert!(matches!(store.address(&other), Err(KeyStoreError::Damaged(_))));
+    }
+
+    #[test]
+    fn a_peer_seed_is_its_stores_own_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileKeyStore::open(folder.path(), &passphrase("a")).unwrap();
+        assert!(matches!(store.peer_seed("node"), Err(KeyStoreError::Missing(_))));
+        let label = KeyLabel::new(KeyPurpose::Peer, "node").unwrap();
+        store.make(&label).unwrap();
+        let seed = store.peer_seed("node").unwrap();
+        assert_ne!(*seed, *store.key(&label).unwrap().unwrap().key.to_bytes());
+        let again = FileKeyStore::open(folder.path(), &passphrase("a")).unwrap();
+        assert_eq!(again.peer_seed("node").unwrap(), seed);
     }
 
     #[cfg(unix)]

@@ -16,6 +16,8 @@ pub use file::{FileKeyStore, Unlock};
 /// Longest name of a key.
 pub const KEY_NAME_SIZE_BYTES_MAX: usize = 80;
 const SECRET_SIZE_BYTES: usize = 32;
+/// Size of the seed of a node's network key.
+pub const PEER_SEED_SIZE_BYTES: usize = 32;
 
 /// The one thing that a key may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +35,8 @@ pub enum KeyPurpose {
     Account = 5,
     /// Signs checkpoints as a validator.
     Validator = 6,
+    /// Seeds the key that a node proves to the nodes of other members.
+    Peer = 7,
 }
 
 impl KeyPurpose {
@@ -46,6 +50,7 @@ impl KeyPurpose {
             Self::Administrator => "administrator",
             Self::Account => "account",
             Self::Validator => "validator",
+            Self::Peer => "peer",
         }
     }
 }

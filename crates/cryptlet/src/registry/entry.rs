@@ -188,6 +188,20 @@ impl HostEntry {
     }
 }
 
+/// A key that a cryptlet has on one host beside the key that its release names: where a package runs on several hosts,
+/// each copy has a key of its own, which never leaves its host. Signed by the host.
+#[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct Instance {
+    /// Which package.
+    pub package: B256,
+    /// Which host.
+    pub host: Address,
+    /// How many keys of this package on this host came before, so that none can be repeated.
+    pub sequence: u64,
+    /// Address of the key.
+    pub key: Address,
+}
+
 /// One entry of the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -199,6 +213,8 @@ pub enum Entry {
     Host(HostEntry),
     /// A policy. Signed by an administrator.
     Policy(Policy),
+    /// A cryptlet's key on one host.
+    Instance(Instance),
 }
 
 /// Why an entry is not accepted.
@@ -288,6 +304,9 @@ pub enum EntryError {
     /// No such package.
     #[error("package {0} is not registered")]
     UnknownPackage(B256),
+    /// No such host.
+    #[error("host {0} is not registered; an administrator admits it first")]
+    UnknownHost(Address),
     /// The package is revoked for good.
     #[error("package {0} is revoked, which is final; publish a new version")]
     Revoked(B256),
@@ -322,6 +341,7 @@ impl Entry {
             Self::Status(_) => "status",
             Self::Host(_) => "host",
             Self::Policy(_) => "policy",
+            Self::Instance(_) => "instance",
         }
     }
 
@@ -331,6 +351,7 @@ impl Entry {
             Self::Status(_) => 2,
             Self::Host(_) => 3,
             Self::Policy(_) => 4,
+            Self::Instance(_) => 5,
         }
     }
 
@@ -340,6 +361,7 @@ impl Entry {
             Self::Status(change) => alloy_rlp::encode(change),
             Self::Host(host) => alloy_rlp::encode(host),
             Self::Policy(policy) => alloy_rlp::encode(policy),
+            Self::Instance(instance) => alloy_rlp::encode(instance),
         }
         .into()
     }
@@ -367,7 +389,7 @@ pub struct SignedEntry {
     /// What is registered.
     pub entry: Entry,
     /// Release and status: the publisher's (or an administrator's). Host: the host's, then an administrator's.
-    /// Policy: an administrator's.
+    /// Policy: an administrator's. Instance: the host's.
     pub signatures: Vec<Signature>,
 }
 
@@ -395,10 +417,11 @@ impl SignedEntry {
             2 => Entry::Status(decode_bounded(body, most)?),
             3 => Entry::Host(decode_bounded(body, most)?),
             4 => Entry::Policy(decode_bounded(body, most)?),
+            5 => Entry::Instance(decode_bounded(body, most)?),
             other => return Err(DecodeError::Malformed(format!("registry entry of kind {other}")).into()),
         };
         match &entry {
-            Entry::Release(_) => {}
+            Entry::Release(_) | Entry::Instance(_) => {}
             Entry::Status(change) => check_text("reason", &change.reason)?,
             Entry::Host(host) => host.check()?,
             Entry::Policy(policy) => policy.check()?,

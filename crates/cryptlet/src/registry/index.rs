@@ -9,7 +9,7 @@ use alloy_primitives::{Address, B256};
 use bletchley_primitives::{Height, LedgerId, keccak256};
 use semver::Version;
 
-use super::{Entry, EntryError, HostEntry, Release, ReleaseStatus, Resolved, SignedEntry, StatusChange};
+use super::{Entry, EntryError, HostEntry, Instance, Release, ReleaseStatus, Resolved, SignedEntry, StatusChange};
 use crate::{manifest::Manifest, package::PackageId, policy::Policy};
 
 /// Where trust in the registry starts: named in the genesis document, checked by everyone.
@@ -84,6 +84,8 @@ pub struct Index {
     packages: HashMap<B256, usize>,
     hosts: BTreeMap<Address, Vec<(Height, Arc<HostEntry>)>>,
     policies: Vec<(Height, Arc<Policy>)>,
+    /// Keys of a package on a host, oldest first.
+    instances: BTreeMap<(B256, Address), Vec<(Height, Address)>>,
 }
 
 impl Index {
@@ -97,6 +99,7 @@ impl Index {
             packages: HashMap::new(),
             hosts: BTreeMap::new(),
             policies: Vec::new(),
+            instances: BTreeMap::new(),
         }
     }
 
@@ -116,6 +119,7 @@ impl Index {
             Entry::Status(change) => self.check_status(signed, change).map(drop),
             Entry::Host(host) => self.check_host(signed, host),
             Entry::Policy(policy) => self.check_policy(signed, policy),
+            Entry::Instance(instance) => self.check_instance(signed, instance),
         }
     }
 
@@ -145,6 +149,11 @@ impl Index {
             Entry::Policy(policy) => {
                 self.check_policy(signed, policy)?;
                 self.policies.push((height, Arc::new(policy.clone())));
+            }
+            Entry::Instance(instance) => {
+                self.check_instance(signed, instance)?;
+                let of = (instance.package, instance.host);
+                self.instances.entry(of).or_default().push((height, instance.key));
             }
         }
         Ok(())
@@ -179,6 +188,19 @@ impl Index {
         as_of(&self.policies, height)
     }
 
+    /// Key of a package on a host after the block at `height`, where it is not the one that the release names.
+    #[must_use]
+    pub fn instance(&self, package: B256, host: Address, height: Height) -> Option<Address> {
+        let keys = self.instances.get(&(package, host))?;
+        keys.iter().rev().find(|(since, _)| *since <= height).map(|(_, key)| *key)
+    }
+
+    /// Whether any policy so far named this host. One that was named and is not any more was taken out.
+    #[must_use]
+    pub fn was_named(&self, host: Address) -> bool {
+        self.policies.iter().any(|(_, policy)| policy.names_host(host))
+    }
+
     /// Every package that was registered up to `height`, oldest first, with its status then.
     pub fn packages(&self, height: Height) -> impl Iterator<Item = Resolved> + '_ {
         self.releases
@@ -202,6 +224,12 @@ impl Index {
     #[must_use]
     pub fn next_host_sequence(&self, host: Address) -> u64 {
         self.hosts.get(&host).map_or(0, |entries| entries.len() as u64)
+    }
+
+    /// Sequence of the next key of this package on this host.
+    #[must_use]
+    pub fn next_instance_sequence(&self, package: B256, host: Address) -> u64 {
+        self.instances.get(&(package, host)).map_or(0, |keys| keys.len() as u64)
     }
 
     /// Sequence of the next change of this package's status.
@@ -270,6 +298,21 @@ impl Index {
         }
         self.roots.check_administrator(administrator)?;
         check_sequence("host", host.sequence, self.hosts.get(&host.host).map_or(0, Vec::len))
+    }
+
+    fn check_instance(&self, signed: &SignedEntry, instance: &Instance) -> Result<(), EntryError> {
+        let Instance { package, host, sequence, .. } = *instance;
+        if !self.packages.contains_key(&package) {
+            return Err(EntryError::UnknownPackage(package));
+        }
+        if !self.hosts.contains_key(&host) {
+            return Err(EntryError::UnknownHost(host));
+        }
+        let [signer] = signed.signers(self.roots.registry, ["host"])?;
+        if signer != host {
+            return Err(EntryError::Signer { who: "host", found: signer, expected: host.to_string() });
+        }
+        check_sequence("instance", sequence, self.instances.get(&(package, host)).map_or(0, Vec::len))
     }
 
     fn check_policy(&self, signed: &SignedEntry, policy: &Policy) -> Result<(), EntryError> {

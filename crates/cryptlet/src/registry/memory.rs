@@ -79,4 +79,8 @@ impl RegistryView for MemoryRegistry {
     fn policy(&self, height: Height) -> Option<Arc<Policy>> {
         self.inner.read().0.policy(height)
     }
+
+    fn instance(&self, package: B256, host: Address, height: Height) -> Option<Address> {
+        self.inner.read().0.instance(package, host, height)
+    }
 }

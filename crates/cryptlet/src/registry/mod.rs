@@ -16,7 +16,7 @@ use bletchley_ledger::Anchor;
 use bletchley_primitives::Height;
 
 pub use entry::{
-    CLAIMS_MAX, Claim, EVIDENCE_SOFTWARE, Entry, EntryError, HostEntry, PAYLOAD_SIZE_BYTES_MAX,
+    CLAIMS_MAX, Claim, EVIDENCE_SOFTWARE, Entry, EntryError, HostEntry, Instance, PAYLOAD_SIZE_BYTES_MAX,
     RELEASED_MANIFEST_SIZE_BYTES_MAX, Release, ReleaseStatus, SIGNATURES_MAX, SignedEntry, StatusChange,
     TEXT_SIZE_BYTES_MAX,
 };
@@ -54,4 +54,7 @@ pub trait RegistryView: Send + Sync {
 
     /// The policy after the block at `height`.
     fn policy(&self, height: Height) -> Option<Arc<Policy>>;
+
+    /// Key of a package on a host after the block at `height`, where it is not the one that the release names.
+    fn instance(&self, package: B256, host: Address, height: Height) -> Option<Address>;
 }

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use alloy_primitives::{Address, B256};
-use bletchley_primitives::LedgerId;
+use bletchley_primitives::{DecodeError, LedgerId};
 use bletchley_token::{Lock, OutputRef, SignedTx, TokenId, Transaction, TxBuilder, Witness};
 
 use super::{
-    Claim, Entry, EntryError, HostEntry, NAMESPACE, Release, ReleaseStatus, SignedEntry, StatusChange,
+    Claim, Entry, EntryError, HostEntry, Instance, NAMESPACE, Release, ReleaseStatus, SignedEntry, StatusChange,
     TokenRegistry,
 };
 use crate::{
@@ -130,12 +130,53 @@ impl Registrar<'_> {
         host: &dyn Signer,
         administrator: &dyn Signer,
     ) -> Result<SignedTx, RegisterError> {
+        let entry = self.host_entry(profile, host.address());
+        let name = format!("host/{}/{}", entry.host, entry.sequence);
+        let what = format!("host {}", entry.host);
+        let signed = self.checked(&what, Entry::Host(entry), &[host, administrator])?;
+        self.transaction(&name, "1", &signed, administrator)
+    }
+
+    /// The key that a package has on this host, made here if it is not there.
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub fn register_instance(&self, package: B256, host: &dyn Signer) -> Result<SignedTx, RegisterError> {
+        let key = self.keys.ensure(&KeyLabel::of_package(package))?;
         let address = host.address();
-        let sequence = self.registry.with_index(|index| index.next_host_sequence(address));
-        let HostProfile { member, evidence, profile, claims } = profile;
-        let entry = Entry::Host(HostEntry { host: address, sequence, member, evidence, profile, claims });
-        let signed = self.checked(&format!("host {address}"), entry, &[host, administrator])?;
-        self.transaction(&format!("host/{address}/{sequence}"), "1", &signed, administrator)
+        let sequence = self.registry.with_index(|index| index.next_instance_sequence(package, address));
+        let entry = Entry::Instance(Instance { package, host: address, sequence, key });
+        let signed = self.checked(&format!("the key of package {package} on host {address}"), entry, &[host])?;
+        self.transaction(&format!("instance/{address}/{package}/{sequence}"), "1", &signed, host)
+    }
+
+    /// A host's own half of its entry, for an administrator elsewhere to sign with [`Self::admit_signed_host`].
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub fn request_host(&self, profile: HostProfile, host: &dyn Signer) -> Result<SignedEntry, RegisterError> {
+        Ok(Entry::Host(self.host_entry(profile, host.address())).sign(self.ledger(), &[host])?)
+    }
+
+    /// A host that signed its half of the entry elsewhere.
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub fn admit_signed_host(
+        &self,
+        request: SignedEntry,
+        administrator: &dyn Signer,
+    ) -> Result<SignedTx, RegisterError> {
+        let SignedEntry { entry, mut signatures } = request;
+        let Entry::Host(HostEntry { host, sequence, .. }) = entry else {
+            let source = DecodeError::Malformed(format!("a {} where a host was expected", entry.kind())).into();
+            return Err(RegisterError::Entry { what: "a host".to_owned(), source });
+        };
+        signatures.truncate(1);
+        signatures.push(administrator.sign(entry.signing_digest(self.ledger()))?);
+        let signed = SignedEntry { entry, signatures };
+        self.accepted(&format!("host {host}"), &signed)?;
+        self.transaction(&format!("host/{host}/{sequence}"), "1", &signed, administrator)
     }
 
     /// A policy, in the place of the one before; its sequence is set here.
@@ -153,6 +194,12 @@ impl Registrar<'_> {
         self.registry.with_index(|index| index.roots().registry)
     }
 
+    fn host_entry(&self, profile: HostProfile, host: Address) -> HostEntry {
+        let sequence = self.registry.with_index(|index| index.next_host_sequence(host));
+        let HostProfile { member, evidence, profile, claims } = profile;
+        HostEntry { host, sequence, member, evidence, profile, claims }
+    }
+
     /// The entry, signed, if readers of the registry will accept it as it stands now.
     fn checked(
         &self,
@@ -161,10 +208,14 @@ impl Registrar<'_> {
         signers: &[&dyn Signer],
     ) -> Result<SignedEntry, RegisterError> {
         let signed = entry.sign(self.ledger(), signers)?;
+        self.accepted(what, &signed)?;
+        Ok(signed)
+    }
+
+    fn accepted(&self, what: &str, signed: &SignedEntry) -> Result<(), RegisterError> {
         SignedEntry::decode(&signed.encode())
             .and_then(|decoded| self.registry.with_index(|index| index.check(&decoded)))
-            .map_err(|source| RegisterError::Entry { what: what.to_owned(), source })?;
-        Ok(signed)
+            .map_err(|source| RegisterError::Entry { what: what.to_owned(), source })
     }
 
     fn transaction(

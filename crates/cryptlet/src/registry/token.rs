@@ -162,4 +162,8 @@ impl RegistryView for TokenRegistry {
     fn policy(&self, height: Height) -> Option<Arc<Policy>> {
         self.inner.read().index.policy(height)
     }
+
+    fn instance(&self, package: B256, host: Address, height: Height) -> Option<Address> {
+        self.inner.read().index.instance(package, host, height)
+    }
 }

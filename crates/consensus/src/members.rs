@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A member's node on the network: its ed25519 public key (RFC 8032), which the handshake proves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub B256);
 
 impl fmt::Display for PeerId {

@@ -1,12 +1,13 @@
 //! The network on sockets: one thread pool for a node, with commonware's runtime on it.
 
 use crate::hub::{HubError, LedgerChannels};
-use crate::{CHANNELS, Circle, Hub, PeerKey, public_key};
-use bletchley_consensus::PeerId;
+use crate::{CHANNELS, Circle, EngineChannels, Hub, InsideReceiver, PeerKey, listen, post, public_key};
+use bletchley_consensus::{PeerId, Post, Protocol, Receive};
 use bletchley_primitives::LedgerId;
 use commonware_cryptography::ChaCha20Poly1305;
 use commonware_cryptography::ed25519::{PrivateKey, PublicKey};
 use commonware_p2p::authenticated::discovery;
+use commonware_p2p::utils::mux::SubReceiver;
 use commonware_p2p::{Ingress, Manager as _, TrackedPeers};
 use commonware_runtime::{Metrics as _, Runner as _, Spawner as _, Supervisor as _, tokio};
 use commonware_stream::cups::{self, Cups};
@@ -16,6 +17,7 @@ use commonware_utils::ordered::Set;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -112,8 +114,35 @@ pub struct Ports {
     pub key: PrivateKey,
     /// Manager and blocker of peers.
     pub oracle: Oracle,
-    /// Its channels.
-    pub channels: LedgerChannels<Sender>,
+    /// What its engine speaks on.
+    pub engine: EngineChannels<Sender>,
+    /// Everything beside the engine, in the order of [`Protocol::ALL`].
+    pub lines: Vec<Line>,
+}
+
+/// One protocol of one ledger.
+pub struct Line {
+    /// Which one.
+    pub protocol: Protocol,
+    /// Sends on it.
+    pub post: Arc<dyn Post>,
+    context: Context,
+    oracle: Oracle,
+    receiver: InsideReceiver<SubReceiver<PublicKey>>,
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").field("protocol", &self.protocol).finish_non_exhaustive()
+    }
+}
+
+impl Line {
+    /// Gives every message on it to `receive` until the network ends.
+    pub fn listen(self, receive: Arc<dyn Receive>) {
+        let Self { protocol, context, oracle, receiver, .. } = self;
+        drop(listen(context.child("line"), protocol, receiver, oracle, receive));
+    }
 }
 
 impl std::fmt::Debug for Ports {
@@ -226,8 +255,17 @@ impl Network {
         self.context.child("join").spawn(move |_| async move {
             let _ = send.send(hub.join(ledger, &circle).await);
         });
-        let channels = joined.recv().map_err(|_| HubError::Ended)??;
-        Ok(Ports { context, key: self.key.signer(), oracle: self.oracle.clone(), channels })
+        let LedgerChannels { engine, beside } = joined.recv().map_err(|_| HubError::Ended)??;
+        let oracle = self.oracle.clone();
+        let line = |(protocol, (sender, receiver))| Line {
+            protocol,
+            post: post(protocol, sender),
+            context: context.child("beside"),
+            oracle: oracle.clone(),
+            receiver,
+        };
+        let lines = beside.into_iter().map(line).collect();
+        Ok(Ports { context, key: self.key.signer(), oracle, engine, lines })
     }
 
     /// The network's and the engines' own metrics, as Prometheus reads them.

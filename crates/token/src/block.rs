@@ -23,6 +23,9 @@ const LEAF_CHUNK: usize = 256;
 pub(crate) struct BlockPast<'a> {
     store: &'a dyn Store,
     height: Height,
+    /// The newest final block: what the store holds above it belongs to another chain, or is this very block.
+    final_height: Height,
+    /// Transactions of the blocks between that and this one, and of this one.
     ids: FxHashSet<TxId>,
 }
 
@@ -32,7 +35,7 @@ impl Past for BlockPast<'_> {
             return Ok(true);
         }
         let found = self.store.locate(id.0).map_err(|e| e.to_string())?;
-        Ok(found.is_some_and(|location| location.height < self.height))
+        Ok(found.is_some_and(|location| location.height <= self.final_height))
     }
 }
 
@@ -47,6 +50,27 @@ struct SpentBase {
     unspent: Unspent,
     by: TxId,
     position: u32,
+}
+
+/// What a block runs over.
+pub(crate) struct Base<'a> {
+    /// The state after its parent.
+    pub(crate) state: &'a State,
+    /// The newest final block.
+    pub(crate) final_height: Height,
+    /// Transactions of the blocks between that and the parent, the parent's included.
+    pub(crate) above: FxHashSet<TxId>,
+}
+
+impl<'a> Base<'a> {
+    /// The head.
+    pub(crate) fn head(state: &'a State) -> Self {
+        Self { state, final_height: state.head.height, above: FxHashSet::default() }
+    }
+
+    pub(crate) fn is_head(&self) -> bool {
+        self.state.head.height == self.final_height
+    }
 }
 
 /// A block in the making.
@@ -70,7 +94,7 @@ pub(crate) struct Frame {
 }
 
 /// The changes of an executed block, ready to become visible.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Delta {
     pub(crate) parent: BlockHash,
     pub(crate) head: Head,
@@ -86,11 +110,13 @@ pub(crate) struct Delta {
 }
 
 impl<'a> Run<'a> {
-    pub(crate) fn new(base: &'a State, store: &'a dyn Store, time_ms: TimestampMs) -> Self {
+    /// A block on `base`. Where that is not the head, `above` names the transactions of the blocks above it.
+    pub(crate) fn new(base: Base<'a>, store: &'a dyn Store, time_ms: TimestampMs) -> Self {
+        let Base { state: base, final_height, above: ids } = base;
         let height = base.head.height.next();
         Self {
             base,
-            past: BlockPast { store, height, ids: FxHashSet::default() },
+            past: BlockPast { store, height, final_height, ids },
             time_ms,
             layer: Layer::default(),
             appended: Vec::new(),

@@ -59,6 +59,10 @@ pub const PROPOSE_SIZE_BYTES_MAX: usize = 8 << 20;
 pub const POOL_TRANSACTIONS_MAX: usize = 262_144;
 /// Most bytes of transactions that wait in the mempool.
 pub const POOL_SIZE_BYTES_MAX: usize = 192 << 20;
+/// Most waiting transactions that other members sent: the rest of the mempool is for this node's clients.
+pub const POOL_PEER_TRANSACTIONS_MAX: usize = POOL_TRANSACTIONS_MAX / 4 * 3;
+/// Most bytes of waiting transactions that other members sent.
+pub const POOL_PEER_SIZE_BYTES_MAX: usize = POOL_SIZE_BYTES_MAX / 4 * 3;
 /// Most waiting transactions whose first signature is by one key.
 pub const POOL_TRANSACTIONS_PER_SIGNER_MAX: usize = 65_536;
 /// Longest chain of waiting transactions that spend each other's outputs.
@@ -66,7 +70,9 @@ pub const POOL_CHAIN_DEPTH_MAX: u32 = 256;
 /// Most transactions in one submitted batch.
 pub const SUBMIT_BATCH_MAX: usize = 16_384;
 /// Most executed blocks that wait for commit or discard.
-pub const PENDING_BLOCKS_MAX: usize = 8;
+pub const PENDING_BLOCKS_MAX: usize = 32;
+/// Most copies of the state for blocks above the head: one for each of this many chains.
+pub const ABOVE_STATES_MAX: usize = 2;
 /// Most items of one page of a query.
 pub const PAGE_MAX: usize = 1000;
 /// Most events of one lineage, those of the composites around the token included.

@@ -1,8 +1,9 @@
 //! The token machine behind the Machine seam, and its way in: submitted transactions.
 
-use crate::block::{Delta, Frame, Run, transactions_root};
+use crate::above::Pending;
+use crate::block::{Base, Delta, Frame, Run, transactions_root};
 use crate::header::{Header, split_body};
-use crate::limits::{PENDING_BLOCKS_MAX, PROPOSE_SIZE_BYTES_MAX, PROPOSE_TRANSACTIONS_MAX, SUBMIT_BATCH_MAX};
+use crate::limits::{PROPOSE_SIZE_BYTES_MAX, PROPOSE_TRANSACTIONS_MAX, SUBMIT_BATCH_MAX};
 use crate::lock::LockError;
 use crate::mempool::{BlockChanges, Pool, SubmitError};
 use crate::rules::RuleError;
@@ -124,7 +125,7 @@ pub struct TokenMachine {
     pub(crate) store: SharedStore,
     state: RwLock<State>,
     pub(crate) pool: Mutex<Pool>,
-    pending: Mutex<Vec<(BlockHash, Delta)>>,
+    pending: Mutex<Pending>,
     listeners: RwLock<Vec<Listener>>,
     waking: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
@@ -178,7 +179,7 @@ impl TokenMachine {
             store,
             state: RwLock::new(state),
             pool: Mutex::new(Pool::default()),
-            pending: Mutex::new(Vec::new()),
+            pending: Mutex::new(Pending::default()),
             listeners: RwLock::new(Vec::new()),
             waking: RwLock::new(Vec::new()),
         }
@@ -266,20 +267,67 @@ impl TokenMachine {
         }
     }
 
-    fn keep_pending(&self, hash: BlockHash, delta: Delta) {
-        let mut pending = self.pending.lock();
-        pending.retain(|(other, _)| *other != hash);
-        if pending.len() >= PENDING_BLOCKS_MAX {
-            pending.remove(0);
+    /// Runs a block on its parent and holds it; none if the parent is neither the head nor a block above it that leads
+    /// down to the head.
+    fn run_on<E>(
+        &self,
+        parent: BlockHash,
+        run: impl FnOnce(Base<'_>) -> Result<(Executed, Delta), E>,
+    ) -> Option<Result<Executed, E>> {
+        let state = self.state.read();
+        if parent == state.head.hash {
+            return Some(run(Base::head(&state)).map(|(executed, delta)| {
+                self.pending.lock().keep(executed.meta.hash, delta);
+                executed
+            }));
         }
-        pending.push((hash, delta));
+        let mut pending = self.pending.lock();
+        let (base, above) = pending.base(&state, parent)?;
+        let ran = run(Base { state: base, final_height: state.head.height, above });
+        Some(ran.map(|(executed, delta)| {
+            pending.keep(executed.meta.hash, delta);
+            executed
+        }))
+    }
+
+    /// Runs a checked block over its parent's state.
+    fn run_prepared(&self, block: &PreparedBlock, base: Base<'_>) -> Result<(Executed, Delta), ExecuteError> {
+        let PreparedBlock { header, hash, transactions } = block;
+        let height = header.height;
+        let parent = base.state.head;
+        if height != parent.height.next() {
+            return Err(mismatch(height, "height", height, parent.height.next()));
+        }
+        if header.ledger != self.genesis.ledger {
+            return Err(mismatch(height, "ledger", header.ledger, self.genesis.ledger));
+        }
+        if header.time_ms < parent.time_ms {
+            return Err(mismatch(height, "time", header.time_ms, format!("{} or later", parent.time_ms)));
+        }
+        let mut run = Run::new(base, &*self.store, header.time_ms);
+        for (position, tx) in transactions.iter().enumerate() {
+            let applied = run.apply(tx);
+            applied.map_err(|e| ExecuteError::Transaction { height, position, problem: e.to_string() })?;
+        }
+        let (executed, delta) = run.finish(&Frame { ledger: self.genesis.ledger, proposer: header.proposer });
+        if header.state_root != executed.state_root {
+            return Err(mismatch(height, "state root", header.state_root, executed.state_root));
+        }
+        let receipts = header::receipts_digest(&executed.receipts);
+        if header.receipts != receipts {
+            return Err(mismatch(height, "receipts digest", header.receipts, receipts));
+        }
+        if *hash != executed.meta.hash {
+            return Err(mismatch(height, "hash", hash, executed.meta.hash));
+        }
+        Ok((executed, delta))
     }
 
     /// Fills a block from the pool. What cannot happen any more leaves the pool, what is early stays.
     fn fill<'a>(&'a self, state: &'a State, time_ms: TimestampMs) -> Run<'a> {
         let candidates =
             self.pool.lock().candidates(time_ms, PROPOSE_TRANSACTIONS_MAX, PROPOSE_SIZE_BYTES_MAX);
-        let mut run = Run::new(state, &*self.store, time_ms);
+        let mut run = Run::new(Base::head(state), &*self.store, time_ms);
         let mut skipped: FxHashSet<TxId> = FxHashSet::default();
         let (mut early, mut dead) = (Vec::new(), Vec::new());
         for tx in &candidates {
@@ -380,16 +428,19 @@ impl Machine for TokenMachine {
     }
 
     fn propose(&self, context: &ProposeContext) -> Result<Option<Executed>, ProposeError> {
-        let state = self.state.read();
-        let time_ms = context.time_ms.max(state.head.time_ms);
-        let run = self.fill(&state, time_ms);
-        if run.len() == 0 && !context.allow_empty {
-            return Ok(None);
-        }
-        let frame = Frame { ledger: self.genesis.ledger, proposer: context.proposer };
-        let (executed, delta) = run.finish(&frame);
-        self.keep_pending(executed.meta.hash, delta);
-        Ok(Some(executed))
+        let proposed = self.run_on(context.parent, |base| {
+            let time_ms = context.time_ms.max(base.state.head.time_ms);
+            let run = if base.is_head() {
+                self.fill(base.state, time_ms)
+            } else {
+                Run::new(base, &*self.store, time_ms)
+            };
+            if run.len() == 0 && !context.allow_empty {
+                return Err(());
+            }
+            Ok(run.finish(&Frame { ledger: self.genesis.ledger, proposer: context.proposer }))
+        });
+        Ok(proposed.and_then(Result::ok))
     }
 
     fn prepare(&self, block: Block) -> Result<Prepared, ExecuteError> {
@@ -422,58 +473,20 @@ impl Machine for TokenMachine {
     }
 
     fn execute(&self, prepared: Prepared) -> Result<Executed, ExecuteError> {
-        let state = self.state.read();
-        let next = state.head.height.next();
-        let PreparedBlock { header, hash, transactions } = match prepared.0.downcast::<PreparedBlock>() {
-            Ok(prepared) => *prepared,
-            Err(_) => {
-                let problem = "it was prepared by another machine".to_owned();
-                return Err(ExecuteError::Internal { height: next, problem });
-            }
-        };
-        let height = header.height;
-        if header.parent != state.head.hash {
-            return Err(ExecuteError::NotOnHead { height, parent: header.parent, head: state.head.hash });
-        }
-        if height != next {
-            return Err(mismatch(height, "height", height, next));
-        }
-        if header.ledger != self.genesis.ledger {
-            return Err(mismatch(height, "ledger", header.ledger, self.genesis.ledger));
-        }
-        if header.time_ms < state.head.time_ms {
-            return Err(mismatch(height, "time", header.time_ms, format!("{} or later", state.head.time_ms)));
-        }
-        let mut run = Run::new(&state, &*self.store, header.time_ms);
-        for (position, tx) in transactions.iter().enumerate() {
-            let applied = run.apply(tx);
-            applied.map_err(|e| ExecuteError::Transaction { height, position, problem: e.to_string() })?;
-        }
-        let (executed, delta) = run.finish(&Frame { ledger: self.genesis.ledger, proposer: header.proposer });
-        if header.state_root != executed.state_root {
-            return Err(mismatch(height, "state root", header.state_root, executed.state_root));
-        }
-        let receipts = header::receipts_digest(&executed.receipts);
-        if header.receipts != receipts {
-            return Err(mismatch(height, "receipts digest", header.receipts, receipts));
-        }
-        if hash != executed.meta.hash {
-            return Err(mismatch(height, "hash", hash, executed.meta.hash));
-        }
-        self.keep_pending(hash, delta);
-        Ok(executed)
+        let head = self.head();
+        let prepared = prepared.0.downcast::<PreparedBlock>().map_err(|_| {
+            let problem = "it was prepared by another machine".to_owned();
+            ExecuteError::Internal { height: head.height.next(), problem }
+        })?;
+        let (height, parent) = (prepared.header.height, prepared.header.parent);
+        self.run_on(parent, |base| self.run_prepared(&prepared, base))
+            .unwrap_or(Err(ExecuteError::NotOnHead { height, parent, head: head.hash }))
     }
 
     fn commit(&self, hash: BlockHash) -> Result<(), CommitError> {
         let mut state = self.state.write();
-        let mut delta = {
-            let mut pending = self.pending.lock();
-            let at =
-                pending.iter().position(|(other, delta)| *other == hash && delta.parent == state.head.hash);
-            let (_, delta) = pending.remove(at.ok_or(CommitError::Unknown(hash))?);
-            pending.clear();
-            delta
-        };
+        let taken = self.pending.lock().take_child(state.head.hash, hash);
+        let mut delta = taken.ok_or(CommitError::Unknown(hash))?;
         let changes = BlockChanges::of(&delta);
         state.commit(&mut delta);
         self.pool.lock().committed(&state, &*self.store, &changes);
@@ -490,6 +503,6 @@ impl Machine for TokenMachine {
     }
 
     fn discard(&self, hash: BlockHash) {
-        self.pending.lock().retain(|(other, _)| *other != hash);
+        self.pending.lock().discard(hash);
     }
 }

@@ -327,15 +327,6 @@ impl TokenMachine {
         Header::decode_bytes(&bytes).map(Some).map_err(|e| damaged(height, e))
     }
 
-    /// The certificate that made a block final, as its consensus keeps it; none when there is no such block, empty for
-    /// genesis.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn certificate(&self, height: Height) -> Result<Option<Bytes>, ReadError> {
-        self.store.section(height, Section::Certificate)
-    }
-
     /// Proof against the newest header that an output exists, and whether and by whom it is spent. The height that comes
     /// with it names the header.
     ///

@@ -318,7 +318,7 @@ pub(crate) mod rows {
 }
 
 /// Everything that the committed blocks add up to.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct State {
     pub(crate) head: Head,
     pub(crate) unspent: FxHashMap<OutputRef, Unspent>,

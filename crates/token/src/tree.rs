@@ -56,7 +56,7 @@ pub(crate) struct OutputTree {
 }
 
 /// Nodes that a block changes, per level in ascending order of index.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TreeDelta {
     levels: Vec<Vec<(usize, B256)>>,
     count: u64,

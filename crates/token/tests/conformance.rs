@@ -9,62 +9,10 @@ use bletchley_ledger::{
 };
 use bletchley_primitives::{BlockHash, Bytes, Height, TimestampMs};
 use bletchley_token::{
-    AssetId, CompositeRecord, Entry, Header, OpenError, SignedTx, TokenMachine, TokenRecord, TxBuilder,
+    Header, OpenError, SignedTx, TokenMachine, TokenRecord, TxBuilder,
 };
 use std::sync::Arc;
-use support::{GENESIS, LEDGER, Ledger, MemoryStore, address, key, lock};
-
-/// Five blocks with every kind of action.
-fn story(ledger: &Ledger) -> Vec<Executed> {
-    let acme = key("acme");
-    let issue = |serial: &str| {
-        TxBuilder::issue_thing(LEDGER, acme.address(), "part", serial, lock("acme")).unwrap().sign(&[&acme])
-    };
-    let id = |serial: &str| TokenRecord::thing(acme.address(), "part", serial).unwrap().id();
-    let mut blocks = Vec::new();
-    let mut block = |txs: &[&SignedTx]| {
-        for tx in txs {
-            ledger.submit(tx).unwrap();
-        }
-        blocks.push(ledger.block());
-    };
-    let (one, two, three) = (issue("1"), issue("2"), issue("3"));
-    let defined = TxBuilder::define_asset(LEDGER, acme.address(), "EUR", 2, lock("acme")).sign(&[&acme]);
-    let euro = AssetId::of(acme.address(), "EUR", 2);
-    let minted = TxBuilder::issue_amount(LEDGER, euro, 500, (defined.output(0), lock("acme")), lock("ann"))
-        .sign(&[&acme]);
-    block(&[&one, &two, &three, &defined, &minted]);
-    let parts = [(id("1"), one.output(0)), (id("2"), two.output(0))];
-    let compose =
-        TxBuilder::compose(LEDGER, acme.address(), "whole", "1", 0, "whole", &parts, lock("acme")).unwrap();
-    let compose = compose.sign(&[&acme]);
-    let whole = CompositeRecord::assemble(acme.address(), "whole", "1", 0, &[id("1"), id("2")]).unwrap().id();
-    let sold = TxBuilder::transfer(LEDGER).spend(compose.output(0)).token(whole, lock("bob")).sign(&[&acme]);
-    block(&[&compose, &sold]);
-    let paid = TxBuilder::transfer(LEDGER).spend(minted.output(1)).amount(euro, 200, lock("bob")).amount(
-        euro,
-        300,
-        lock("ann"),
-    );
-    let paid = paid.sign(&[&key("ann")]);
-    let entry = Entry {
-        namespace: "n".into(),
-        name: "e".into(),
-        version: "1".into(),
-        payload: Bytes::from_static(b"p"),
-    };
-    let registered = TxBuilder::register(LEDGER, acme.address(), entry, None, lock("acme")).sign(&[&acme]);
-    block(&[&paid, &registered]);
-    let apart = TxBuilder::decompose(LEDGER, (whole, sold.output(0)), &[id("1"), id("2")], &lock("bob"))
-        .sign(&[&key("bob")]);
-    let redeemed =
-        TxBuilder::redeem(LEDGER, euro, 200, (minted.output(0), lock("acme"))).spend(paid.output(0));
-    block(&[&apart, &redeemed.sign(&[&acme, &key("bob")])]);
-    let retired =
-        TxBuilder::retire(LEDGER, &[(id("3"), three.output(0))]).compensating(three.id).sign(&[&acme]);
-    block(&[&retired]);
-    blocks
-}
+use support::{GENESIS, LEDGER, Ledger, MemoryStore, address, key, lock, story};
 
 fn run(machine: &TokenMachine, block: &Executed) -> Result<Executed, ExecuteError> {
     machine.execute(machine.prepare(block.block.clone())?)

@@ -2,12 +2,13 @@
 
 use alloy_consensus::Header;
 use alloy_rlp::Decodable;
-use bletchley_ledger::{Extension, ReadError, Section, Store};
+use bletchley_ledger::{BlockMeta, Extension, ReadError, Section, Store};
 use bletchley_primitives::{BlockHash, Height, TimestampMs, decode_bounded};
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     body,
+    core::HeadBlock,
     header::HEADER_SIZE_BYTES_MAX,
     receipts::{self, MinedReceipt},
     tx::{self, RecoveredTx, TxRules},
@@ -66,6 +67,19 @@ fn damaged(height: Height, section: Section, problem: impl std::fmt::Display) ->
 pub(crate) fn read_header(store: &dyn Store, height: Height) -> Result<Option<Header>, ReadError> {
     let Some(bytes) = store.section(height, Section::Header)? else { return Ok(None) };
     decode_header(&bytes).map(Some).map_err(|error| damaged(height, Section::Header, error))
+}
+
+/// What children of a block that the store holds must know of it.
+pub(crate) fn read_head(store: &dyn Store, meta: BlockMeta) -> Result<Option<HeadBlock>, ReadError> {
+    let Some(header) = read_header(store, meta.height)? else { return Ok(None) };
+    let anchor = read_extension(store, meta.height)?.map(|extension| extension.record.anchor);
+    Ok(anchor.map(|anchor| HeadBlock { hash: meta.hash, header, time_ms: meta.time_ms, anchor }))
+}
+
+/// The extension of a block that the store holds.
+pub(crate) fn read_extension(store: &dyn Store, height: Height) -> Result<Option<Extension>, ReadError> {
+    let Some(bytes) = store.section(height, Section::Extension)? else { return Ok(None) };
+    Extension::decode(&bytes).map(Some).map_err(|error| damaged(height, Section::Extension, error))
 }
 
 pub(crate) fn decode_header(bytes: &[u8]) -> Result<Header, bletchley_primitives::DecodeError> {

@@ -3,7 +3,7 @@
 use alloy_consensus::Header;
 use alloy_primitives::U256;
 use bletchley_ledger::{
-    Block, BlockMeta, Delegate, Extension, Head, Place, ReadError, SharedStore, StoredBlock,
+    Anchor, Block, BlockMeta, Delegate, Extension, Head, Place, ReadError, SharedStore, StoredBlock,
 };
 use bletchley_primitives::{BlockHash, Bytes, Height, LedgerId, TimestampMs};
 use parking_lot::{Mutex, RwLock};
@@ -20,10 +20,10 @@ use crate::{
     admit::Admission,
     block::{self, BlockCache, EvmBlock, Kept},
     dev::DevState,
-    execute::Reader,
+    execute::{Above, Reader},
     genesis::{Fork, Genesis, GenesisError},
     header::{self, Frame},
-    machine::Held,
+    held::Held,
     pool::{Pool, PoolLimits, SenderAccount},
     prefetch::Prefetcher,
     receipts::MinedReceipt,
@@ -96,15 +96,27 @@ pub enum OpenError {
     Append(#[from] bletchley_ledger::AppendError),
 }
 
-/// The newest committed block.
+/// The newest committed block, or one that another is to stand on.
 #[derive(Clone, Debug)]
 pub(crate) struct HeadBlock {
     pub(crate) hash: BlockHash,
     pub(crate) header: Header,
     pub(crate) time_ms: TimestampMs,
+    /// The registry state that it names; anchors never go back.
+    pub(crate) anchor: Anchor,
 }
 
 impl HeadBlock {
+    /// A block as its children see it.
+    pub(crate) fn of(block: &EvmBlock) -> Self {
+        Self {
+            hash: block.hash,
+            header: block.header.clone(),
+            time_ms: block.time_ms(),
+            anchor: block.extension.record.anchor,
+        }
+    }
+
     pub(crate) const fn height(&self) -> Height {
         Height(self.header.number)
     }
@@ -228,7 +240,7 @@ impl Core {
         self.time_hint_ms.fetch_max(time_ms.0, Ordering::Relaxed);
     }
 
-    /// The block after the head, as far as it is known before anything ran.
+    /// The block after `head`, as far as it is known before anything ran.
     pub(crate) fn next_frame(
         &self,
         head: &HeadBlock,
@@ -258,7 +270,12 @@ impl Core {
     }
 
     pub(crate) fn reader<V>(&self, view: V) -> Reader<V> {
-        Reader { view, store: self.store.clone() }
+        self.reader_above(view, Above::default())
+    }
+
+    /// A reader that also knows the hashes of blocks above the head.
+    pub(crate) fn reader_above<V>(&self, view: V, above: Above) -> Reader<V> {
+        Reader { view, store: self.store.clone(), above }
     }
 
     /// A sender's account in the committed state, or with pending interventions on a development ledger.
@@ -335,8 +352,7 @@ fn read_head(genesis: &Genesis, id: LedgerId, store: &SharedStore) -> Result<Hea
         return Err(OpenError::OtherLedger { found: LedgerId(found), expected: id });
     }
     let meta = store.head().ok_or_else(|| missing(Height(0)))?;
-    let header = block::read_header(&**store, meta.height)?.ok_or_else(|| missing(meta.height))?;
-    Ok(HeadBlock { hash: meta.hash, header, time_ms: meta.time_ms })
+    block::read_head(&**store, meta)?.ok_or_else(|| missing(meta.height))
 }
 
 /// The extension that a header commits to, decoded.

@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     block,
-    core::{Core, HeadBlock},
+    core::Core,
     ledger::EvmLedger,
     pool::SubmitError,
     read::BlockRef,
@@ -273,11 +273,10 @@ impl DevHandle {
         if height > core.head().height() {
             return Err(DevError::NoBlock(height));
         }
-        let header = block::read_header(&*core.store, height)?.ok_or(DevError::NoBlock(height))?;
         let meta = core.store.meta(height)?.ok_or(DevError::NoBlock(height))?;
+        let head = block::read_head(&*core.store, meta)?.ok_or(DevError::NoBlock(height))?;
         held.discard_all(core);
-        let base_fee = crate::header::next_base_fee(core.genesis.base_fee, &header);
-        let head = HeadBlock { hash: meta.hash, header, time_ms: meta.time_ms };
+        let base_fee = crate::header::next_base_fee(core.genesis.base_fee, &head.header);
         core.move_head(head, |state| -> Result<(), DevError> {
             // The state can refuse, the store's data cannot be given back: so the state goes first.
             state.rewind(height, pending)?;

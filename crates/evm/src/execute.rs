@@ -15,6 +15,7 @@ use revm::{
     primitives::hardfork::SpecId,
     state::{AccountInfo, Bytecode, EvmState},
 };
+use std::sync::Arc;
 
 use crate::{
     delegate::{Halt, Precompiles, Session},
@@ -34,11 +35,31 @@ pub(crate) enum DbError {
 
 impl DBErrorMarker for DbError {}
 
+/// Hashes of blocks that are executed above the head, and that no store holds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Above {
+    first: Height,
+    hashes: Arc<[B256]>,
+}
+
+impl Above {
+    /// Of the blocks from `first` on.
+    pub(crate) fn new(first: Height, hashes: Vec<B256>) -> Self {
+        Self { first, hashes: hashes.into() }
+    }
+
+    fn get(&self, number: u64) -> Option<B256> {
+        let index = number.checked_sub(self.first.0).and_then(|index| usize::try_from(index).ok())?;
+        self.hashes.get(index).copied()
+    }
+}
+
 /// What the virtual machine reads: a view of the state, and the hashes of earlier blocks.
 #[derive(Clone)]
 pub(crate) struct Reader<V> {
     pub(crate) view: V,
     pub(crate) store: SharedStore,
+    pub(crate) above: Above,
 }
 
 impl<V: DatabaseRef> DatabaseRef for Reader<V> {
@@ -57,6 +78,9 @@ impl<V: DatabaseRef> DatabaseRef for Reader<V> {
     }
 
     fn block_hash_ref(&self, number: u64) -> Result<B256, DbError> {
+        if let Some(hash) = self.above.get(number) {
+            return Ok(hash);
+        }
         match self.store.meta(Height(number)) {
             Ok(meta) => Ok(meta.map(|meta| meta.hash.0).unwrap_or_default()),
             Err(error) => Err(DbError::BlockHash(number, error.to_string())),

@@ -4,7 +4,7 @@
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_rpc_types_eth::TransactionRequest;
-use bletchley_ledger::{Delegate, Extension, Head, Machine, ReadError, SharedStore};
+use bletchley_ledger::{Anchor, Delegate, Extension, Head, Machine, ReadError, SharedStore};
 use bletchley_primitives::{BlockHash, Height, LedgerId, TimestampMs};
 use std::sync::Arc;
 
@@ -208,6 +208,15 @@ impl EvmLedger {
     /// [`ReadError`].
     pub fn extension(&self, height: Height) -> Result<Option<Extension>, ReadError> {
         self.core.extension_at(height)
+    }
+
+    /// The state of the registry's ledger that the block at a height names, the default where there is no registry; none
+    /// above the head.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn anchor(&self, height: Height) -> Result<Option<Anchor>, ReadError> {
+        self.core.anchor_at(height)
     }
 
     /// Height of the block with this hash.

@@ -9,10 +9,7 @@ use bletchley_ledger::{
 use bletchley_primitives::{BlockHash, Bytes, Height};
 use revm::context_interface::result::InvalidTransaction;
 use rustc_hash::FxHashSet;
-use std::{
-    collections::VecDeque,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use crate::{
     block::{EvmBlock, Kept, decode_header},
@@ -21,6 +18,7 @@ use crate::{
     delegate::{self, Session, Source},
     execute::{BlockOutcome, BlockRun, Reader, TxFailure},
     header::{self, Frame, Results},
+    held::{Base, Held, HeldBlock},
     pool::Selection,
     receipts::{self, MinedReceipt, ReceiptsSeal},
     state::{BlockView, Overrides, StageError, Staged},
@@ -28,51 +26,11 @@ use crate::{
     tx::{self, RecoveredTx, TxError},
 };
 
-/// Most executed blocks that are held above the head; the oldest is forgotten for a new one.
-pub const HELD_BLOCKS_MAX: usize = 8;
-
 /// Transactions that did not fit into what was left of a block before building stops.
 const MISFITS_MAX: usize = 64;
 
 /// Blocks from this size on have their roots computed on several threads.
 const PARALLEL_TXS_MIN: usize = 64;
-
-/// An executed block that is not yet the head.
-struct HeldBlock {
-    kept: Kept,
-    staged: Staged,
-}
-
-/// Executed blocks above the head.
-#[derive(Default)]
-pub(crate) struct Held {
-    blocks: VecDeque<HeldBlock>,
-}
-
-impl Held {
-    fn take(&mut self, hash: BlockHash) -> Option<HeldBlock> {
-        let index = self.blocks.iter().position(|held| held.kept.block.hash == hash)?;
-        self.blocks.remove(index)
-    }
-
-    pub(crate) fn discard_all(&mut self, core: &Core) {
-        for held in self.blocks.drain(..) {
-            core.state.discard(held.staged);
-        }
-    }
-
-    fn put(&mut self, core: &Core, block: HeldBlock) {
-        if let Some(same) = self.take(block.kept.block.hash) {
-            core.state.discard(same.staged);
-        }
-        if self.blocks.len() >= HELD_BLOCKS_MAX
-            && let Some(oldest) = self.blocks.pop_front()
-        {
-            core.state.discard(oldest.staged);
-        }
-        self.blocks.push_back(block);
-    }
-}
 
 /// What needs no state: decoded, signers known.
 struct PreparedBlock {
@@ -114,8 +72,14 @@ impl EvmMachine {
         Self { core }
     }
 
-    /// Runs what the pool offers. Nothing is changed but the pool, which loses what can never run.
-    fn build(&self, frame: &Frame, overrides: Option<Arc<Overrides>>) -> Result<Built, ProposeError> {
+    /// Runs what the pool offers on the head. Nothing is changed but the pool, which loses what can never run. Above the
+    /// head the block is empty: the pool does not know what the blocks below it hold.
+    fn build(
+        &self,
+        frame: &Frame,
+        base: &Base,
+        overrides: Option<Arc<Overrides>>,
+    ) -> Result<Ran, ProposeError> {
         let core = &*self.core;
         let internal = |problem: String| ProposeError::Internal { height: frame.height, problem };
         let bounds = Selection {
@@ -125,11 +89,12 @@ impl EvmMachine {
         };
         let (selected, changes, wakes) = {
             let pool = core.pool.lock();
-            (pool.select(&bounds), pool.changes(), pool.wakes())
+            let selected = if base.is_head() { pool.select(&bounds) } else { Vec::new() };
+            (selected, pool.changes(), pool.wakes())
         };
         let source = Source::Build { delegate: core.delegate.clone(), receipts: Vec::new() };
         let session = Session::new(source, core.place(frame));
-        let reader = core.reader(core.state.block_view(overrides));
+        let reader = core.reader_above(core.state.block_view(overrides), base.above.clone());
         let mut run = BlockRun::begin(reader, frame, core.genesis.chain_id, session, selected.len())
             .map_err(internal)?;
         let mut included = Vec::with_capacity(selected.len());
@@ -152,10 +117,10 @@ impl EvmMachine {
             }
         }
         left_out.settle(core, wakes);
-        if included.is_empty() && left_out.dropped.is_empty() {
+        if base.is_head() && included.is_empty() && left_out.dropped.is_empty() {
             core.pool.lock().starve(changes);
         }
-        Ok(Built { ran: Ran { outcome: run.finish(), txs: included } })
+        Ok(Ran { outcome: run.finish(), txs: included })
     }
 
     /// Roots, header and diff of a block that ran; state shows none of it yet.
@@ -236,6 +201,7 @@ impl EvmMachine {
     fn run_prepared(
         &self,
         frame: &Frame,
+        base: &Base,
         prepared: &PreparedBlock,
     ) -> Result<BlockOutcome<Reader<BlockView>>, ExecuteError> {
         let core = &*self.core;
@@ -247,7 +213,12 @@ impl EvmMachine {
             core.delegate.check(&prepared.record, &place).map_err(record)?;
         }
         let source = Source::Record { record: prepared.record.clone(), cursor: 0 };
-        let reader = core.reader(core.state.block_view(prepared.overrides.clone()));
+        let overrides = if base.is_head() {
+            prepared.overrides.clone()
+        } else {
+            base.layer(&prepared.extension.interventions).map_err(|error| internal(error.to_string()))?
+        };
+        let reader = core.reader_above(core.state.block_view(overrides), base.above.clone());
         let session = Session::new(source, place);
         let mut run = BlockRun::begin(reader, frame, core.genesis.chain_id, session, prepared.txs.len())
             .map_err(internal)?;
@@ -269,26 +240,32 @@ impl EvmMachine {
         Ok(outcome)
     }
 
-    /// What must hold before anything runs: the block continues the head, in time and by the rules.
-    fn frame_of(&self, head: &HeadBlock, prepared: &PreparedBlock) -> Result<Frame, ExecuteError> {
+    /// What must hold before anything runs: the block continues the head or a block above it, in time and by the rules.
+    fn frame_of(&self, held: &Held, prepared: &PreparedBlock) -> Result<(Frame, Base), ExecuteError> {
         let header = &prepared.header;
         let height = Height(header.number);
-        if header.parent_hash != head.hash.0 || height != head.height().next() {
-            let parent = BlockHash(header.parent_hash);
-            return Err(ExecuteError::NotOnHead { height, parent, head: head.hash });
-        }
+        let head = self.core.head();
+        let parent = BlockHash(header.parent_hash);
+        let base = held.base(&head, parent).filter(|base| height == base.parent.height().next());
+        let base = base.ok_or(ExecuteError::NotOnHead { height, parent, head: head.hash })?;
+        let parent = &base.parent;
         let time_ms = prepared.extension.time_ms;
         let mismatch = |field: &'static str, found: String, expected: String| {
             Err(ExecuteError::Mismatch { height, field, found, expected })
         };
-        if time_ms < head.time_ms {
-            return mismatch("time_ms", time_ms.to_string(), format!("{} or later", head.time_ms));
+        if time_ms < parent.time_ms {
+            return mismatch("time_ms", time_ms.to_string(), format!("{} or later", parent.time_ms));
         }
         if !prepared.extension.interventions.is_empty() && !self.core.genesis.dev {
             let found = prepared.extension.interventions.len().to_string();
             return mismatch("interventions", found, "0: this is no development ledger".to_owned());
         }
-        Ok(self.core.next_frame(head, time_ms, header.beneficiary))
+        let anchor = prepared.record.anchor;
+        if !anchor.follows(&parent.anchor) {
+            let source = RecordError::Backwards { height: anchor.height, parent: parent.anchor.height };
+            return Err(ExecuteError::Record { height, source });
+        }
+        Ok((self.core.next_frame(parent, time_ms, header.beneficiary), base))
     }
 
     /// Takes signers that the pool already knows, and recovers the others.
@@ -297,10 +274,6 @@ impl EvmMachine {
         let arrivals = tx::recover_batch(raws, &self.core.rules, known);
         arrivals.into_iter().map(|arrival| arrival.map(tx::Arrival::into_tx)).collect()
     }
-}
-
-struct Built {
-    ran: Ran,
 }
 
 /// Transactions that were tried and did not enter the block.
@@ -373,33 +346,44 @@ impl Machine for EvmMachine {
     fn propose(&self, context: &ProposeContext) -> Result<Option<Executed>, ProposeError> {
         let core = &*self.core;
         let mut held = core.held.lock();
-        let head = core.head();
+        // The parent may have been forgotten since the engine last heard of it: then there is nothing to build on.
+        let Some(base) = held.base(&core.head(), context.parent) else { return Ok(None) };
         let dev_time = core.genesis.dev.then(|| core.dev.lock().time(context.time_ms));
-        let frame = core.next_frame(&head, dev_time.unwrap_or(context.time_ms), context.proposer);
+        let frame = core.next_frame(&base.parent, dev_time.unwrap_or(context.time_ms), context.proposer);
         core.note_time(context.time_ms);
-        let overrides = core.genesis.dev.then(|| core.state.pending()).flatten();
+        let pending = (core.genesis.dev && base.is_head()).then(|| core.state.pending()).flatten();
+        let internal = |problem: String| ProposeError::Internal { height: frame.height, problem };
+        let overrides = if base.is_head() {
+            pending.clone()
+        } else {
+            base.layer(&[]).map_err(|error| internal(error.to_string()))?
+        };
+        // Taken before the first call is polled: the fabric answers as of this anchor.
         let anchor = core.delegate.anchor();
-        let mut ran = self.build(&frame, overrides.clone())?.ran;
+        if !anchor.follows(&base.parent.anchor) {
+            let (ours, parent) = (anchor.height, base.parent.anchor.height);
+            tracing::warn!(%ours, %parent, "the registry here is behind the parent's anchor: no block until it has caught up");
+            return Ok(None);
+        }
+        let mut ran = self.build(&frame, &base, overrides)?;
         if ran.txs.is_empty() && !context.allow_empty {
             return Ok(None);
         }
         let receipts = ran.outcome.session.take_receipts();
-        let anchor = if receipts.is_empty() { Default::default() } else { anchor };
         let extension = Extension {
             version: EXTENSION_VERSION,
             time_ms: frame.time_ms,
             record: DelegationRecord { anchor, receipts },
-            interventions: overrides.map(|overrides| overrides.interventions().to_vec()).unwrap_or_default(),
+            interventions: pending.map(|pending| pending.interventions().to_vec()).unwrap_or_default(),
         };
         let extension_bytes = extension.encode();
         let body = body::encode(&ran.txs);
-        let (sealed, txs) = self
-            .seal(&frame, ran, &extension_bytes)
-            .map_err(|error| ProposeError::Internal { height: frame.height, problem: error.to_string() })?;
+        let (sealed, txs) =
+            self.seal(&frame, ran, &extension_bytes).map_err(|error| internal(error.to_string()))?;
         let header: Bytes = alloy_rlp::encode(&sealed.header).into();
         let hash = BlockHash(alloy_primitives::keccak256(&header));
         let block = Block { header, body, extension: extension_bytes };
-        if core.genesis.dev {
+        if core.genesis.dev && base.is_head() {
             core.dev.lock().proposed(context.time_ms);
         }
         Ok(Some(self.hold(&mut held, sealed, hash, txs, extension, block)))
@@ -446,9 +430,8 @@ impl Machine for EvmMachine {
             problem: "the block was prepared by another machine".to_owned(),
         })?;
         let mut held = core.held.lock();
-        let head = core.head();
-        let frame = self.frame_of(&head, &prepared)?;
-        let outcome = self.run_prepared(&frame, &prepared)?;
+        let (frame, base) = self.frame_of(&held, &prepared)?;
+        let outcome = self.run_prepared(&frame, &base, &prepared)?;
         let PreparedBlock { header, hash, extension, txs, block, .. } = *prepared;
         let ran = Ran { outcome, txs };
         let (sealed, txs) = self
@@ -464,11 +447,12 @@ impl Machine for EvmMachine {
     fn commit(&self, hash: BlockHash) -> Result<(), CommitError> {
         let core = &*self.core;
         let mut held = core.held.lock();
-        let HeldBlock { kept, staged } = held.take(hash).ok_or(CommitError::Unknown(hash))?;
+        let HeldBlock { kept, staged } =
+            held.take_child(core.head().hash, hash).ok_or(CommitError::Unknown(hash))?;
         // The others stand on the old head; what they staged must be gone before the tries move.
         held.discard_all(core);
         let block = &kept.block;
-        let head = HeadBlock { hash, header: block.header.clone(), time_ms: block.time_ms() };
+        let head = HeadBlock::of(block);
         core.move_head(head, |state| state.commit(staged, block.height())).map_err(|error| {
             tracing::error!(%hash, %error, "an executed block could not be committed");
             CommitError::Unknown(hash)
@@ -481,8 +465,6 @@ impl Machine for EvmMachine {
     }
 
     fn discard(&self, hash: BlockHash) {
-        if let Some(block) = self.core.held.lock().take(hash) {
-            self.core.state.discard(block.staged);
-        }
+        self.core.held.lock().discard(&self.core, hash);
     }
 }

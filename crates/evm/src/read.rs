@@ -1,7 +1,7 @@
 //! Which block a reader means, and the state it sees there.
 
 use alloy_consensus::Header;
-use bletchley_ledger::{Extension, ReadError, Section};
+use bletchley_ledger::{Anchor, Extension, ReadError};
 use bletchley_primitives::{BlockHash, Height, TimestampMs};
 use std::fmt;
 
@@ -149,10 +149,15 @@ impl Core {
         if height > self.head().height() {
             return Ok(None);
         }
-        let Some(bytes) = self.store.section(height, Section::Extension)? else { return Ok(None) };
-        Extension::decode(&bytes).map(Some).map_err(|error| ReadError::Damaged {
-            place: format!("the extension of block {height}"),
-            problem: error.to_string(),
-        })
+        block::read_extension(&*self.store, height)
+    }
+
+    /// The registry state that the block at a height names; none above the head.
+    pub(crate) fn anchor_at(&self, height: Height) -> Result<Option<Anchor>, ReadError> {
+        let head = self.head();
+        if height == head.height() {
+            return Ok(Some(head.anchor));
+        }
+        Ok(self.extension_at(height)?.map(|extension| extension.record.anchor))
     }
 }

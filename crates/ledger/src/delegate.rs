@@ -49,6 +49,22 @@ pub enum RecordError {
         /// Height it refers to.
         height: Height,
     },
+    /// The registry state that it refers to does not come after the one of the block's parent.
+    #[error(
+        "it refers to registry block {height}, which does not come after block {parent} that the block's parent names"
+    )]
+    Backwards {
+        /// Height it refers to.
+        height: Height,
+        /// Height that the parent refers to.
+        parent: Height,
+    },
+    /// It refers to a registry where there is none.
+    #[error("it refers to registry block {height}, but this node has no registry for this ledger")]
+    NoRegistry {
+        /// Height it refers to.
+        height: Height,
+    },
     /// A receipt does not hold.
     #[error("receipt {index} ({cryptlet}.{method}): {problem}")]
     Receipt {
@@ -96,17 +112,19 @@ pub trait Delegate: Send + Sync + 'static {
     /// [`Refusal`].
     fn run(&self, call: &Call, place: &Place) -> Result<SignedReceipt, Refusal>;
 
-    /// The registry state that a block built now refers to.
+    /// The registry state that a block built now refers to; the default where there is no registry. Called once for each
+    /// block, before the block's first `poll`.
     fn anchor(&self) -> Anchor;
 
-    /// Checks every receipt of a record: registered, allowed, digests, host's key and evidence, signatures, window.
+    /// Checks a record: its anchor, also when there are no receipts, and every receipt: registered, allowed, digests, host's
+    /// key and evidence, signatures, window. An anchor that is not known yet is [`RecordError::Anchor`].
     ///
     /// # Errors
-    /// [`RecordError`] naming the first receipt that does not hold.
+    /// [`RecordError`], for receipts naming the first that does not hold.
     fn check(&self, record: &DelegationRecord, place: &Place) -> Result<(), RecordError>;
 }
 
-/// A delegate for ledgers without a fabric: every call is refused, and a record must be empty.
+/// A delegate for ledgers without a fabric: every call is refused, and a record names no registry.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoDelegate;
 
@@ -124,6 +142,9 @@ impl Delegate for NoDelegate {
     }
 
     fn check(&self, record: &DelegationRecord, _place: &Place) -> Result<(), RecordError> {
+        if record.anchor != Anchor::default() {
+            return Err(RecordError::NoRegistry { height: record.anchor.height });
+        }
         match record.receipts.iter().enumerate().find(|(_, r)| !r.is_refusal()) {
             None => Ok(()),
             Some((index, receipt)) => Err(RecordError::Receipt {

@@ -24,6 +24,16 @@ pub struct Anchor {
     pub block: BlockHash,
 }
 
+impl Anchor {
+    /// Whether a block may name this anchor when its parent names `parent`: anchors never go back, so that no proposer can
+    /// use what the registry has revoked. On a ledger without a registry all are the default.
+    #[must_use]
+    pub fn follows(&self, parent: &Self) -> bool {
+        let onwards = self.ledger == parent.ledger && self.height > parent.height;
+        self == parent || onwards || *parent == Self::default()
+    }
+}
+
 /// What a block's delegated calls returned. Execution consumes the receipts first to last; none may be left over.
 #[derive(Clone, Debug, PartialEq, Eq, Default, RlpEncodable, RlpDecodable)]
 pub struct DelegationRecord {

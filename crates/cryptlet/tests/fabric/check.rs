@@ -206,6 +206,11 @@ fn records_are_bounded_and_anchored() {
             &world.check_record(&record(wrong, 1), &place).unwrap_err(),
             "not a final block of the registry",
         );
+        // The anchor is checked without receipts too; one that names no registry is left to the chain of blocks.
+        if wrong != Anchor::default() {
+            let refused = world.check_record(&record(wrong, 0), &place);
+            says(&refused.unwrap_err(), "not a final block of the registry");
+        }
     }
     assert_eq!(world.check_record(&DelegationRecord::default(), &place), Ok(()));
     assert_eq!(world.check_record(&record(anchor, 0), &place), Ok(()));

@@ -72,6 +72,21 @@ impl Overrides {
         Ok((!interventions.is_empty()).then(|| Arc::new(overrides)))
     }
 
+    /// The layer over the head that a block with these interventions runs on when it stands above the head: `changes`
+    /// are those from the head to its parent's state. They are no interventions, and never wait for a block. Costs as
+    /// much as there are changes.
+    ///
+    /// # Errors
+    /// [`InterventionError`] when a diff is not canonical.
+    pub fn above(changes: &Bytes, interventions: &[Intervention]) -> Result<Self, InterventionError> {
+        let mut overrides = Self::default();
+        overrides.apply("the blocks above the head", changes)?;
+        for intervention in interventions {
+            overrides.add(intervention.clone())?;
+        }
+        Ok(overrides)
+    }
+
     /// The interventions, in the order in which they were made.
     #[must_use]
     pub fn interventions(&self) -> &[Intervention] {
@@ -79,14 +94,18 @@ impl Overrides {
     }
 
     fn add(&mut self, intervention: Intervention) -> Result<(), InterventionError> {
-        let refused = |source| InterventionError::Diff { method: intervention.method.clone(), source };
-        let reader = DiffReader::new(&intervention.diff).map_err(refused)?;
-        for (position, change) in reader.enumerate() {
+        self.apply(&intervention.method, &intervention.diff)?;
+        self.interventions.push(intervention);
+        Ok(())
+    }
+
+    fn apply(&mut self, method: &str, diff: &Bytes) -> Result<(), InterventionError> {
+        let refused = |source| InterventionError::Diff { method: method.to_owned(), source };
+        for (position, change) in DiffReader::new(diff).map_err(refused)?.enumerate() {
             let (key, value) = change.map_err(refused)?;
             self.set(key, value)
-                .ok_or_else(|| InterventionError::Entry { method: intervention.method.clone(), position })?;
+                .ok_or_else(|| InterventionError::Entry { method: method.to_owned(), position })?;
         }
-        self.interventions.push(intervention);
         Ok(())
     }
 

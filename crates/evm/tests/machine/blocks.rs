@@ -5,7 +5,7 @@ use alloy_consensus::Header;
 use alloy_eips::eip2935::HISTORY_STORAGE_ADDRESS;
 use alloy_primitives::{B256, Bloom, Bytes, U256, keccak256};
 use alloy_rlp::Decodable;
-use bletchley_evm::{BlockRef, OpenError, TxPlace};
+use bletchley_evm::{BlockRef, HELD_BLOCKS_MAX, OpenError, TxPlace};
 use bletchley_ledger::{
     Block, CommitError, ExecuteError, Executed, Extension, Intervention, Machine, NoDelegate,
 };
@@ -69,7 +69,7 @@ fn an_empty_pool_makes_no_block_unless_one_is_wanted() {
 type Change = Box<dyn FnOnce(&mut Header)>;
 
 /// Re-seals a block with another header.
-fn altered(executed: &Executed, change: impl FnOnce(&mut Header)) -> Block {
+pub fn altered(executed: &Executed, change: impl FnOnce(&mut Header)) -> Block {
     let mut header = Header::decode(&mut executed.block.header.as_ref()).unwrap();
     change(&mut header);
     Block { header: alloy_rlp::encode(&header).into(), ..executed.block.clone() }
@@ -250,11 +250,13 @@ fn block_hashes_are_served_from_the_store_and_by_the_history_contract() {
 fn more_blocks_than_are_held_push_out_the_oldest() {
     let world = World::new(genesis());
     let proposals: Vec<Executed> =
-        (1..=10).map(|i| world.propose_at(TimestampMs(START.0 + i), true).unwrap()).collect();
+        (1..=HELD_BLOCKS_MAX as u64 + 1)
+            .map(|i| world.propose_at(TimestampMs(START.0 + i), true).unwrap())
+            .collect();
     let machine = world.ledger.machine();
     assert_eq!(machine.commit(proposals[0].meta.hash), Err(CommitError::Unknown(proposals[0].meta.hash)));
-    world.keep(proposals[9].clone());
-    assert_eq!(world.ledger.head().hash, proposals[9].meta.hash);
+    world.keep(proposals[HELD_BLOCKS_MAX].clone());
+    assert_eq!(world.ledger.head().hash, proposals[HELD_BLOCKS_MAX].meta.hash);
     // The others stood on the old head.
     assert_eq!(machine.commit(proposals[8].meta.hash), Err(CommitError::Unknown(proposals[8].meta.hash)));
 }

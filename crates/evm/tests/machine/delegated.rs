@@ -174,10 +174,10 @@ fn answers_are_recorded_and_replayed_without_calling_anyone() {
     assert_eq!(verifier.polls.load(Ordering::SeqCst), 0);
     assert_eq!(verifier.runs.load(Ordering::SeqCst), 0);
     assert_eq!(verifier.checks.load(Ordering::SeqCst), 1);
-    // A block without calls needs no check.
+    // A block without calls names its anchor too, and that is checked.
     ours.send(&Tx::transfer(key(1).address(), 1, 1), 2);
     theirs.follow(&ours.mine().unwrap());
-    assert_eq!(verifier.checks.load(Ordering::SeqCst), 1);
+    assert_eq!(verifier.checks.load(Ordering::SeqCst), 2);
 }
 
 #[test]
@@ -207,7 +207,8 @@ fn a_pending_call_defers_its_transaction_and_nothing_else() {
     assert_eq!(executed.transactions, 1);
     assert!(ours.receipt(other).success);
     theirs.follow(&executed);
-    assert_eq!(Extension::decode(&executed.block.extension).unwrap().record, DelegationRecord::default());
+    let record = Extension::decode(&executed.block.extension).unwrap().record;
+    assert_eq!(record, DelegationRecord { anchor: delegate.anchor(), receipts: Vec::new() });
     // Tried again after the block, and found still pending: then nothing is ready until the fabric says so.
     assert!(ours.mine().is_none());
     assert_eq!(ours.ledger.machine().ready(), 0);

@@ -9,7 +9,10 @@
     missing_docs
 )]
 
+mod above;
+mod anchors;
 mod blocks;
+mod checkpoints;
 mod delegated;
 mod development;
 mod hostile;

@@ -28,7 +28,7 @@ pub use member::{MEMBERS_MAX, Member, MemberError, NAME_SIZE_BYTES_MAX, Seat};
 pub use parameters::{PROPOSAL_BLOCKS, Parameter, ParameterError, Parameters, Rule};
 pub use proposal::{Proposal, Status, Tally};
 pub use refusal::{ActionError, Refusal};
-pub use report::{ProposalReport, Report};
+pub use report::{ConsortiumView, ProposalReport, Report};
 pub use standing::{
     Genesis, MemberRecord, PROTOCOL_VERSION_FIRST, SharedStanding, Standing, UPGRADES_MAX, Upgrade,
 };

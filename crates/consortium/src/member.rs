@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(member().check(), Ok(()));
         for name in ["", "-a", "Bank", "bank a", "bank/a", &"a".repeat(64)] {
             let bad = Member { name: name.to_owned(), ..member() };
-            assert_eq!(bad.check(), Err(MemberError::Name(name.to_owned())));
+            assert!(matches!(bad.check(), Err(MemberError::Name(_))), "{name}");
         }
         for endpoint in
             ["", "host", ":1", "host:", "host:0", "host:65536", "a b:1", "host:1\n", "ho\u{1b}st:1"]

@@ -1,7 +1,7 @@
 //! The consortium as interfaces show it.
 
 use crate::proposal::{Proposal, Tally};
-use crate::{ConsortiumHistory, LedgerRecord, MemberRecord, Parameters, Refused, Upgrade};
+use crate::{ConsortiumHistory, LedgerRecord, MemberRecord, Parameters, Refusal, Refused, Upgrade};
 use bletchley_primitives::{B256, Height};
 use serde::{Deserialize, Serialize};
 
@@ -73,4 +73,17 @@ impl Report {
             refused: now.refused().cloned().collect(),
         }
     }
+}
+
+/// What interfaces ask a running consortium.
+pub trait ConsortiumView: Send + Sync + 'static {
+    /// All of it, as it is.
+    fn report(&self) -> Report;
+
+    /// Whether a transaction of the root ledger, in its canonical bytes, carries an entry that the fold would pass over.
+    /// What is no transaction, or says nothing to the consortium, is fine here.
+    ///
+    /// # Errors
+    /// [`Refusal`]: what the fold would say.
+    fn admits_transaction(&self, raw: &[u8]) -> Result<(), Refusal>;
 }

@@ -77,3 +77,7 @@ pub const PAGE_DEFAULT: usize = 100;
 pub const RECORD_BLOCKS_MAX: u64 = 1_000_000;
 /// Contracts whose transfers of a token are shown in its lineage; those that the token ledger acknowledges come first.
 pub const RECORD_CONTRACTS_MAX: usize = 64;
+/// How often the certificate of a new block is looked for before a request for a proof is refused.
+pub const REST_CERTIFICATE_ASKS_MAX: usize = 30;
+/// Pause between two looks, in milliseconds.
+pub const REST_CERTIFICATE_WAIT_MS: u64 = 100;

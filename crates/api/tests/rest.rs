@@ -4,15 +4,19 @@
 mod world;
 
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, keccak256};
-use bletchley_api::rest::{RestContext, router};
+use bletchley_api::rest::{Finalities, RestContext, router};
 use bletchley_api::{ServerHandle, serve};
 use bletchley_cryptlet::content::MemoryContent;
 use bletchley_cryptlet::fabric::{Fabric, FabricConfig, FabricParts};
 use bletchley_cryptlet::fetch::HttpFetcher;
 use bletchley_cryptlet::registry::{Roots, TokenRegistry};
 use bletchley_crypto::{Argon2Params, SecretKey};
-use bletchley_ledger::{Machine, ProposeContext, SharedStore};
-use bletchley_primitives::{LedgerId, TimestampMs, TxId};
+use bletchley_ledger::{
+    Certificate, Checkpoint, Executed, Finality, FinalityProof, FinalityProofError, FinalityReadError, FinalityReader, HeaderLink, Machine,
+    ProposeContext, SharedStore, StoredFinality, ValidatorSet,
+};
+use bletchley_evm::{EvmLedger, InclusionProof, StateProof, header_link};
+use bletchley_primitives::{DecodeError, Height, LedgerId, TimestampMs, TxId};
 use bletchley_storage::MemoryStore;
 use bletchley_token::{
     ContractPlace, Genesis, Header, Lock, Note, OutputProof, Properties, SignedTx, TokenId, TokenMachine,
@@ -24,6 +28,59 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use world::{CHAIN_ID, World};
 
 const LEDGER: LedgerId = LedgerId(B256::repeat_byte(0x1d));
+
+fn validator() -> SecretKey {
+    SecretKey::from_seed(b"validator")
+}
+
+fn validators() -> ValidatorSet {
+    ValidatorSet::new([validator().address()])
+}
+
+fn certificate(ledger: LedgerId, link: &HeaderLink) -> Certificate {
+    let set = validators().digest();
+    let HeaderLink { height, hash: block, state, .. } = *link;
+    let checkpoint = Checkpoint { ledger, height, block, state, validators: set, next: set };
+    Certificate { checkpoint, signatures: vec![checkpoint.sign(&validator())] }
+}
+
+fn certify(ledger: LedgerId, executed: &Executed) -> Bytes {
+    let link = HeaderLink {
+        height: executed.meta.height,
+        hash: executed.meta.hash,
+        parent: executed.meta.parent,
+        state: executed.state_root,
+    };
+    Finality { seal: Bytes::new(), certificate: Some(certificate(ledger, &link)) }.encode()
+}
+
+fn token_link(bytes: &[u8]) -> Result<HeaderLink, DecodeError> {
+    let header = Header::decode_bytes(bytes)?;
+    let Header { height, parent, state_root: state, .. } = header;
+    Ok(HeaderLink { height, hash: header.hash(), parent, state })
+}
+
+/// Certifies whatever block is asked about.
+struct OneHeader(EvmLedger);
+
+impl FinalityReader for OneHeader {
+    fn certificate(&self, height: Height) -> Result<Option<Certificate>, FinalityReadError> {
+        let link = self.header(height)?.map(|header| header_link(&header).unwrap());
+        Ok(link.map(|link| certificate(self.0.id(), &link)))
+    }
+
+    fn header(&self, height: Height) -> Result<Option<Bytes>, FinalityReadError> {
+        Ok(self.0.header(height)?.map(|header| alloy_rlp::encode(header).into()))
+    }
+
+    fn covered_until(&self, height: Height) -> Height {
+        height
+    }
+
+    fn changes(&self, _height: Height) -> Vec<(Height, ValidatorSet)> {
+        Vec::new()
+    }
+}
 
 struct Node {
     world: World,
@@ -51,6 +108,10 @@ impl Node {
             tokens: tokens.clone(),
             registry,
             evm: world.ledger.clone(),
+            finality: Finalities {
+                tokens: Arc::new(StoredFinality::new(store.clone())),
+                evm: Arc::new(OneHeader(world.ledger.clone())),
+            },
             fabric: Arc::new(Fabric::start(parts, FabricConfig::default()).unwrap()),
             fetcher: Arc::new(HttpFetcher::default()),
             network: json!({ "name": "test", "accounts": [{ "name": "maker", "address": maker.address() }] }),
@@ -73,7 +134,8 @@ impl Node {
         };
         let executed = self.tokens.propose(&context).unwrap().expect("something waits");
         let hash = executed.meta.hash;
-        self.store.append(&executed.into_stored(Bytes::from_static(b"certificate"))).unwrap();
+        let certificate = certify(LEDGER, &executed);
+        self.store.append(&executed.into_stored(certificate)).unwrap();
         self.tokens.commit(hash).unwrap();
     }
 
@@ -146,7 +208,16 @@ async fn a_token_from_its_submission_to_its_proof() {
     let header = Header::decode_bytes(&bytes("header")).unwrap();
     assert_eq!((header.hash(), header.ledger), (node.tokens.head().hash, LEDGER));
     OutputProof::decode_bytes(&bytes("proof")).unwrap().verify(header.state_root).unwrap();
-    assert_eq!(bytes("certificate"), Bytes::from_static(b"certificate"));
+    let finality = proof["finality"]["encoded"].as_str().unwrap().parse::<Bytes>().unwrap();
+    let finality = FinalityProof::decode(&finality).unwrap();
+    let proved = finality.verify(LEDGER, &validators(), token_link).unwrap();
+    assert_eq!((proved.link.height, proved.link.state), (node.tokens.head().height, header.state_root));
+    let strangers = ValidatorSet::new([Address::repeat_byte(1)]);
+    let refused = finality.verify(LEDGER, &strangers, token_link).unwrap_err();
+    assert!(matches!(refused, FinalityProofError::Certificate { .. }), "{refused}");
+    let certificate = node.get("/v1/certificates/tokens/1").await;
+    assert_eq!(certificate["finality"], proof["finality"]);
+    assert_eq!(node.refusal("GET", "/v1/certificates/tokens/99", None).await.0, 404);
     assert_eq!(proof["spent_by"], Value::Null);
 
     let sale = TxBuilder::transfer(LEDGER).spend(issue.output(0)).token(screw, Lock::key(Address::ZERO));
@@ -272,4 +343,36 @@ async fn refusals_are_typed_and_change_nothing() {
     let (_, answer) = node.ask("POST", "/v1/tokens/transactions", Some(r#"{"raw":["0x00"]}"#)).await;
     assert_eq!(answer["results"][0]["error"]["code"], "malformed");
     assert_eq!((node.tokens.head(), node.tokens.waiting()), (before, 0));
+}
+
+#[tokio::test]
+async fn evm_transactions_receipts_and_state_are_proved_to_outsiders() {
+    let node = Node::start().await;
+    let raw = node.world.signed(0, 0, TxKind::Call(Address::ZERO), Bytes::new());
+    let hash = keccak256(&raw);
+    node.world.ok("eth_sendRawTransaction", json!([raw]));
+    let finality = |proof: &Value| {
+        let encoded = proof["finality"]["encoded"].as_str().unwrap().parse::<Bytes>().unwrap();
+        let ledger = node.world.ledger.id();
+        FinalityProof::decode(&encoded).unwrap().verify(ledger, &validators(), header_link).unwrap()
+    };
+    let bytes = |proof: &Value| proof["proof"].as_str().unwrap().parse::<Bytes>().unwrap();
+    for kind in ["transactions", "receipts"] {
+        let proof = node.get(&format!("/v1/evm/proofs/{kind}/{hash}")).await;
+        let proved = finality(&proof);
+        let inclusion = InclusionProof::decode(&bytes(&proof)).unwrap();
+        inclusion.verify(&proved.header).unwrap();
+        if kind == "transactions" {
+            assert_eq!(inclusion.transaction(), Some(hash));
+        }
+    }
+    let sender = node.world.address(0);
+    let proof = node.get(&format!("/v1/evm/proofs/state/{sender}?slots=0,0x7")).await;
+    let state = StateProof::decode(&bytes(&proof)).unwrap();
+    state.verify(finality(&proof).link.state).unwrap();
+    assert_eq!((state.nonce, state.slots.len()), (1, 2));
+    let unknown = format!("/v1/evm/proofs/receipts/{}", keccak256("unknown"));
+    assert_eq!(node.refusal("GET", &unknown, None).await, (404, "not-found".to_owned()));
+    assert_eq!(node.refusal("GET", "/v1/evm/proofs/receipts/1", None).await, (400, "hash".to_owned()));
+    assert_eq!(node.refusal("GET", "/v1/evm/proofs/state/1", None).await, (400, "address".to_owned()));
 }

@@ -32,6 +32,10 @@ impl Refusal {
         Self { status: StatusCode::FORBIDDEN, code: "forbidden", message: message.to_string() }
     }
 
+    pub(super) fn unavailable(code: &'static str, message: impl ToString) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, code, message: message.to_string() }
+    }
+
     pub(super) fn internal(message: impl ToString) -> Self {
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, code: "internal", message: message.to_string() }
     }

@@ -5,6 +5,7 @@ mod answer;
 mod assets;
 mod cryptlets;
 mod entries;
+mod finality;
 mod lineage;
 mod names;
 mod network;
@@ -13,6 +14,8 @@ mod outputs;
 mod sources;
 mod tokens;
 mod transactions;
+
+pub use finality::Finalities;
 
 use axum::Router;
 use axum::handler::Handler;
@@ -35,6 +38,8 @@ pub struct RestContext {
     pub registry: Arc<TokenRegistry>,
     /// The EVM ledger.
     pub evm: EvmLedger,
+    /// Certificates of both.
+    pub finality: Finalities,
     /// The fabric.
     pub fabric: Arc<Fabric>,
     /// Where cryptlets' outside data comes from.
@@ -88,6 +93,10 @@ fn routes() -> Vec<Route> {
         get("/v1/tokens/entries", entries::namespaces),
         get("/v1/tokens/entries/{namespace}", entries::list),
         get("/v1/tokens/entries/{namespace}/{*name}", entries::history),
+        get("/v1/evm/proofs/transactions/{hash}", finality::transaction),
+        get("/v1/evm/proofs/receipts/{hash}", finality::receipt),
+        get("/v1/evm/proofs/state/{address}", finality::state),
+        get("/v1/certificates/{ledger}/{height}", finality::certificate),
         get("/v1/tokens/{id}", tokens::show),
         get("/v1/tokens/{id}/parts", tokens::parts),
         get("/v1/tokens/{id}/builds", tokens::builds),

@@ -43,7 +43,37 @@ impl Operation {
 const LIMIT: Query = ("limit", "integer", "How many at most; 100 when not given, never more than 1000.");
 
 fn operations() -> impl Iterator<Item = Operation> {
-    node_operations().into_iter().chain(output_operations()).chain(token_operations())
+    node_operations()
+        .into_iter()
+        .chain(finality_operations())
+        .chain(output_operations())
+        .chain(token_operations())
+}
+
+fn finality_operations() -> Vec<Operation> {
+    vec![
+        get(
+            "/v1/evm/proofs/transactions/{hash}",
+            "Proof that a transaction stands in a final block, which verifies offline from the genesis document.",
+            "EvmProof",
+        ),
+        get(
+            "/v1/evm/proofs/receipts/{hash}",
+            "Proof of a transaction's receipt in a final block: what became of it, and what it logged.",
+            "EvmProof",
+        ),
+        get(
+            "/v1/evm/proofs/state/{address}",
+            "Proof of an account, and of some of its slots, in the newest block.",
+            "EvmProof",
+        )
+        .asking(&[("slots", "string", "Slots of the account's storage, with commas between them.")]),
+        get(
+            "/v1/certificates/{ledger}/{height}",
+            "What makes a block of the ledger `tokens` or `evm` final for outsiders.",
+            "BlockFinality",
+        ),
+    ]
 }
 
 fn node_operations() -> Vec<Operation> {
@@ -106,7 +136,7 @@ fn output_operations() -> Vec<Operation> {
         ),
         get(
             "/v1/tokens/outputs/{output}/proof",
-            "Proof that an output exists, and whether it is spent: with the header it leads to and the validators' certificate, so that it verifies offline.",
+            "Proof that an output exists, and whether it is spent: with the header it leads to and what makes that final, so that it verifies offline.",
             "OutputProof",
         ),
         get("/v1/tokens/assets", "Fungible assets, in order of their ids.", "Assets")

@@ -1,7 +1,7 @@
 //! `/v1/tokens/owners/{owner}` and `/v1/tokens/outputs/{output}`: who holds what, and proofs of it.
 
 use super::answer::{Answer, Asked, Refusal, read};
-use super::{RestContext, names};
+use super::{RestContext, finality, names};
 use crate::limits::PAGE_DEFAULT;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -101,7 +101,8 @@ pub(super) async fn show(State(context): State<RestContext>, Path(output): Path<
     }
 }
 
-/// Everything that checks an output offline: the proof, the header that it leads to, and the validators' certificate.
+/// Everything that checks an output offline: the proof, the header that it leads to, and what makes that
+/// header's block final.
 pub(super) async fn proof(State(context): State<RestContext>, Path(output): Path<String>) -> Answer {
     let reference = names::output(&output)?;
     let tokens = context.tokens.clone();
@@ -110,15 +111,16 @@ pub(super) async fn proof(State(context): State<RestContext>, Path(output): Path
             return Ok(None);
         };
         let header = tokens.header(height).map_err(Refusal::internal)?;
-        let certificate = tokens.certificate(height).map_err(Refusal::internal)?;
-        Ok(header.zip(certificate).map(|(header, certificate)| (height, proof, header, certificate)))
+        Ok(header.map(|header| (height, proof, header)))
     });
-    let (height, proof, header, certificate) = found
+    let (height, proof, header) = found
         .await?
         .ok_or_else(|| Refusal::not_found(format!("output {reference} was never made on this ledger")))?;
+    let finality = finality::of_block(&context.finality.tokens, height).await?;
     Ok(Json(json!({
         "output": reference.to_string(), "ledger": context.tokens.ledger(), "height": height, "block": header.hash(),
         "spent_by": proof.spent_by, "value": proof.output, "proof": Bytes::from(proof.encode_bytes()),
-        "header": header.encode_bytes(), "state_root": header.state_root, "certificate": certificate,
+        "header": header.encode_bytes(), "state_root": header.state_root,
+        "finality": finality::shown(&finality),
     })))
 }

@@ -1,10 +1,11 @@
 //! Checking a proof of an output with nothing but the genesis document.
 
+use crate::certificates::token_header_link;
 use crate::genesis::NetworkGenesis;
 use alloy_primitives::Bytes;
 use anyhow::{Context, Result, ensure};
-use bletchley_ledger::Certificate;
-use bletchley_primitives::{Height, TimestampMs, TxId, decode_bounded};
+use bletchley_ledger::FinalityProof;
+use bletchley_primitives::{Height, TimestampMs, TxId};
 use bletchley_token::{Header, Output, OutputProof, OutputRef};
 use serde_json::Value;
 
@@ -20,8 +21,8 @@ pub(crate) struct Shown {
     pub(crate) validators: (usize, usize),
 }
 
-/// Checks the answer of `/v1/tokens/outputs/{output}/proof`, asking nobody: the certificate by the validators that the
-/// genesis document names, the header by the certificate, the proof by the header.
+/// Checks the answer of `/v1/tokens/outputs/{output}/proof`, asking nobody: the certificates by the validators that the
+/// genesis document names and those that followed them, the header by the certificates, the proof by the header.
 ///
 /// # Errors
 /// Which link does not hold.
@@ -30,23 +31,17 @@ pub(crate) fn check(genesis: &NetworkGenesis, answer: &Value) -> Result<Shown> {
         let text = answer.get(key).and_then(Value::as_str).with_context(|| format!("it has no `{key}`"))?;
         text.parse().with_context(|| format!("its `{key}` is not hex"))
     };
-    let header = Header::decode_bytes(&bytes("header")?).context("its header")?;
     let ledger = genesis.tokens().ledger;
+    let encoded = answer.pointer("/finality/encoded").and_then(Value::as_str).context("it has no `finality`")?;
+    let encoded: Bytes = encoded.parse().context("its `finality` is not hex")?;
+    let finality = FinalityProof::decode(&encoded).context("its `finality`")?;
+    let proved = finality.verify(ledger, &genesis.validator_set(), token_header_link)?;
+    let header = Header::decode_bytes(&proved.header).context("its header")?;
     ensure!(
         header.ledger == ledger,
         "it is of ledger {}, the genesis document makes {ledger}",
         header.ledger
     );
-    let certificate: Certificate =
-        decode_bounded(&bytes("certificate")?, Certificate::SIZE_BYTES_MAX).context("its certificate")?;
-    let set = genesis.validator_set();
-    certificate.verify(&set).context("its certificate")?;
-    let checkpoint = &certificate.checkpoint;
-    let certified = checkpoint.ledger == ledger
-        && checkpoint.height == header.height
-        && checkpoint.block == header.hash()
-        && checkpoint.state == header.state_root;
-    ensure!(certified, "the validators certified another block than the one whose header it holds");
     let proof = OutputProof::decode_bytes(&bytes("proof")?)?;
     proof.verify(header.state_root)?;
     Ok(Shown {
@@ -55,6 +50,6 @@ pub(crate) fn check(genesis: &NetworkGenesis, answer: &Value) -> Result<Shown> {
         spent_by: proof.spent_by.0.map(TxId),
         height: header.height,
         time_ms: header.time_ms,
-        validators: (certificate.signatures.len(), set.members().len()),
+        validators: (proved.signatures, proved.validators.members().len()),
     })
 }

@@ -1,0 +1,117 @@
+//! `bletchley prove` and `bletchley check`.
+
+use super::Common;
+use crate::client::Client;
+use crate::data::DataDir;
+use crate::genesis::NetworkGenesis;
+use crate::proofs;
+use alloy_primitives::{Address, B256, U256};
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::io::Write;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  bletchley prove tx 0x... > transaction.json\n  bletchley prove receipt 0x... --save receipt.json\n  bletchley check receipt.json --genesis genesis.json      no node is asked"
+)]
+pub(super) struct Prove {
+    #[command(subcommand)]
+    what: What,
+    /// Write the proof into a file instead of printing it.
+    #[arg(long, value_name = "FILE", global = true)]
+    save: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// That a transaction stands in a final block.
+    Tx {
+        /// Its hash.
+        hash: B256,
+    },
+    /// What became of a transaction, and what it logged.
+    Receipt {
+        /// The transaction's hash.
+        hash: B256,
+    },
+    /// What an account holds, and some of its slots.
+    State {
+        /// The account.
+        address: Address,
+        /// Slots of its storage.
+        slots: Vec<U256>,
+    },
+}
+
+impl Prove {
+    pub(super) fn run(self) -> Result<()> {
+        let data = DataDir::new(&self.common.data);
+        let path = match &self.what {
+            What::Tx { hash } => format!("/v1/evm/proofs/transactions/{hash}"),
+            What::Receipt { hash } => format!("/v1/evm/proofs/receipts/{hash}"),
+            What::State { address, slots } => {
+                let slots: Vec<String> = slots.iter().map(|slot| format!("{slot:#x}")).collect();
+                format!("/v1/evm/proofs/state/{address}?slots={}", slots.join(","))
+            }
+        };
+        let answer = Client::of(&data)?.rest("GET", &path, None)?;
+        // What a stranger would refuse is not worth a file.
+        proofs::check(&NetworkGenesis::read(&data)?, &answer).context("the node's proof does not hold")?;
+        let mut text = serde_json::to_vec_pretty(&answer)?;
+        text.push(b'\n');
+        match &self.save {
+            Some(file) => std::fs::write(file, text).with_context(|| format!("writing {}", file.display())),
+            None => std::io::stdout().lock().write_all(&text).context("writing the proof"),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  bletchley check receipt.json --genesis genesis.json\n\nExit status: 0 it holds, 2 it does not, 1 it could not be read."
+)]
+pub(super) struct Check {
+    /// A proof that `bletchley prove` wrote.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Genesis document to start from; that of the data folder when not given.
+    #[arg(long, value_name = "FILE")]
+    genesis: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Result<u8> {
+        let output = self.common.output();
+        let answer = proofs::read(&self.file)?;
+        let genesis = match &self.genesis {
+            Some(path) => NetworkGenesis::read_file(path)?,
+            None => NetworkGenesis::read(&DataDir::new(&self.common.data))?,
+        };
+        let proved = match proofs::check(&genesis, &answer) {
+            Ok(proved) => proved,
+            Err(error) => {
+                output.line(format!("{} {error:#}", output.bad("does not hold:")));
+                output.event(&json!({ "valid": false, "problem": format!("{error:#}"), "genesis": genesis.digest() }));
+                return Ok(2);
+            }
+        };
+        let (block, set) = (&proved.block, proved.block.validators.members().len());
+        output.line(format!("{} {}", output.good("proved:"), proved.line));
+        output.line(format!(
+            "  in block {} ({}), final by the certificate of block {}, which {} of {set} validators signed",
+            block.link.height, block.link.hash, block.certified, block.signatures
+        ));
+        output.line(format!("  checked with genesis document {} alone; no node was believed", genesis.digest()));
+        output.event(&json!({
+            "valid": true, "height": block.link.height, "block": block.link.hash, "certified": block.certified,
+            "signatures": block.signatures, "validators": set, "genesis": genesis.digest(), "facts": proved.facts,
+        }));
+        Ok(0)
+    }
+}

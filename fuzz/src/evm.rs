@@ -5,7 +5,7 @@ use alloy_consensus::{Header, SignableTransaction, TxEip1559, TxEip2930, TxEip77
 use alloy_eips::eip2718::Encodable2718;
 use alloy_eips::eip2930::{AccessList, AccessListItem};
 use alloy_eips::eip7702::Authorization;
-use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
 use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
 use bletchley_crypto::SecretKey;
 use bletchley_evm::{BaseFee, EvmLedger, Genesis, GenesisAccount, NoObserver};
@@ -227,5 +227,51 @@ pub(crate) mod genesis {
         with_fees.alloc.entry(CONTRACT).or_default().storage.insert(B256::ZERO, B256::repeat_byte(1));
         let bare = br#"{"chainId":7,"timeMs":1700000000000}"#.to_vec();
         vec![serde_json::to_vec(&small_genesis()).unwrap(), serde_json::to_vec(&with_fees).unwrap(), bare]
+    }
+}
+
+pub(crate) mod inclusion {
+    use super::*;
+    use bletchley_evm::{Included, InclusionProof, ProvedSlot, StateProof};
+
+    pub(crate) fn check(bytes: &[u8]) -> Verdict {
+        if let Ok(proof) = InclusionProof::decode(bytes) {
+            assert_eq!(&proof.encode()[..], bytes, "two encodings of one proof");
+            let _ = proof.verify(&header());
+            return Verdict::Accepted;
+        }
+        let Ok(proof) = StateProof::decode(bytes) else { return Verdict::Refused };
+        assert_eq!(&proof.encode()[..], bytes, "two encodings of one proof");
+        let _ = proof.verify(keccak256(proof.nodes.first().cloned().unwrap_or_default()));
+        Verdict::Accepted
+    }
+
+    fn node(seed: u8) -> Bytes {
+        alloy_rlp::encode(vec![Bytes::from(vec![seed; 32]), Bytes::from(vec![0x20, seed])]).into()
+    }
+
+    /// A header whose roots are hashes of the nodes above.
+    fn header() -> Vec<u8> {
+        let (transactions_root, receipts_root) = (keccak256(node(1)), keccak256(node(2)));
+        alloy_rlp::encode(Header { transactions_root, receipts_root, ..Header::default() })
+    }
+
+    pub(crate) fn seeds() -> Vec<Vec<u8>> {
+        let lists = [(Included::Transaction, 1), (Included::Receipt, 2)];
+        let inclusion = lists.map(|(list, seed)| {
+            let item = Bytes::from(vec![seed; 40]);
+            InclusionProof { list, index: 0, item, nodes: vec![node(seed), node(3)] }.encode().into()
+        });
+        let slot = ProvedSlot { slot: U256::from(7), value: U256::from(9), nodes: vec![node(4)] };
+        let state = StateProof {
+            address: CONTRACT,
+            nonce: 1,
+            balance: U256::from(5),
+            storage_root: B256::repeat_byte(6),
+            code_hash: B256::repeat_byte(7),
+            nodes: vec![node(5)],
+            slots: vec![slot],
+        };
+        inclusion.into_iter().chain([state.encode().into()]).collect()
     }
 }

@@ -3,8 +3,8 @@
 use crate::Verdict;
 use bletchley_crypto::SecretKey;
 use bletchley_ledger::{
-    Anchor, Certificate, Checkpoint, DelegationRecord, DiffReader, DiffWriter, Extension, Intervention,
-    Receipt, SignedReceipt, Status, ValidatorSet,
+    Anchor, Certificate, Checkpoint, CheckpointMessage, CheckpointVote, DelegationRecord, DiffReader, DiffWriter, Extension, Finality,
+    FinalityProof, HeaderLink, Intervention, Receipt, SetChange, SignedReceipt, Status, ValidatorSet,
 };
 use bletchley_primitives::{
     Address, B256, BlockHash, Bytes, Height, LedgerId, Signature, TimestampMs, TxId, decode_bounded,
@@ -114,7 +114,7 @@ pub(crate) mod certificate {
 
     const VALIDATORS: u8 = 4;
 
-    fn keys() -> Vec<SecretKey> {
+    pub(crate) fn keys() -> Vec<SecretKey> {
         (0..VALIDATORS).map(|n| SecretKey::from_seed(&[b'v', n])).collect()
     }
 
@@ -128,7 +128,7 @@ pub(crate) mod certificate {
         Verdict::Accepted
     }
 
-    fn checkpoint(set: &ValidatorSet) -> Checkpoint {
+    pub(crate) fn checkpoint(set: &ValidatorSet) -> Checkpoint {
         Checkpoint {
             ledger: LedgerId(B256::repeat_byte(1)),
             height: Height(9),
@@ -139,11 +139,103 @@ pub(crate) mod certificate {
         }
     }
 
-    pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    pub(crate) fn good() -> Certificate {
         let keys = keys();
         let checkpoint = checkpoint(&ValidatorSet::new(keys.iter().map(SecretKey::address)));
         let signatures = keys.iter().take(3).map(|key| checkpoint.sign(key)).collect();
-        vec![alloy_rlp::encode(Certificate { checkpoint, signatures })]
+        Certificate { checkpoint, signatures }
+    }
+
+    pub(crate) fn seeds() -> Vec<Vec<u8>> {
+        vec![alloy_rlp::encode(good())]
+    }
+}
+
+pub(crate) mod finality {
+    use super::*;
+
+    pub(crate) fn check(bytes: &[u8]) -> Verdict {
+        let Ok(finality) = Finality::decode(bytes) else { return Verdict::Refused };
+        assert_eq!(&finality.encode()[..], bytes, "two encodings of one finality");
+        Verdict::Accepted
+    }
+
+    pub(crate) fn seeds() -> Vec<Vec<u8>> {
+        let seal = Bytes::from_static(&[5; 32]);
+        [
+            Finality { seal: Bytes::new(), certificate: Some(certificate::good()) },
+            Finality { seal, certificate: None },
+        ]
+        .iter()
+        .map(|finality| finality.encode().into())
+        .collect()
+    }
+}
+
+/// What members send each other about checkpoints.
+pub(crate) mod checkpoint_message {
+    use super::*;
+
+    pub(crate) fn check(bytes: &[u8]) -> Verdict {
+        let Ok(message) = CheckpointMessage::decode(bytes) else { return Verdict::Refused };
+        assert_eq!(&message.encode()[..], bytes, "two encodings of one message");
+        Verdict::Accepted
+    }
+
+    pub(crate) fn seeds() -> Vec<Vec<u8>> {
+        let certificate = certificate::good();
+        let checkpoint = certificate.checkpoint;
+        let vote = CheckpointVote { checkpoint, signature: Signature([7; 65]) };
+        [
+            CheckpointMessage::Votes(vec![vote; 2]),
+            CheckpointMessage::Want(vec![Height(1), Height(300), Height(u64::MAX)]),
+            CheckpointMessage::Certificates(vec![certificate; 2]),
+        ]
+        .iter()
+        .map(|message| message.encode().into())
+        .collect()
+    }
+}
+
+/// Proofs of finality. A header is its height, its own byte and its parent's, each a byte that is repeated in the hash.
+pub(crate) mod finality_proof {
+    use super::*;
+    use bletchley_primitives::DecodeError;
+
+    fn link(bytes: &[u8]) -> Result<HeaderLink, DecodeError> {
+        let [height, own, parent] = bytes else {
+            return Err(DecodeError::Malformed("a header has three bytes".to_owned()));
+        };
+        let hash = |byte: &u8| BlockHash(B256::repeat_byte(*byte));
+        let (height, state) = (Height(u64::from(*height)), B256::repeat_byte(3));
+        Ok(HeaderLink { height, hash: hash(own), parent: hash(parent), state })
+    }
+
+    fn genesis() -> ValidatorSet {
+        ValidatorSet::new(certificate::keys().iter().map(SecretKey::address))
+    }
+
+    pub(crate) fn check(bytes: &[u8]) -> Verdict {
+        let Ok(proof) = FinalityProof::decode(bytes) else { return Verdict::Refused };
+        assert_eq!(&proof.encode()[..], bytes, "two encodings of one proof");
+        if let Ok(proved) = proof.verify(LedgerId(B256::repeat_byte(1)), &genesis(), link) {
+            assert_eq!(proved.certified, Height(9), "nobody signed at another height");
+            assert_eq!(proved.validators, genesis());
+        }
+        Verdict::Accepted
+    }
+
+    pub(crate) fn seeds() -> Vec<Vec<u8>> {
+        let certificate = certificate::good();
+        let change = SetChange { certificate: certificate.clone(), next: genesis() };
+        let header = |bytes: &'static [u8; 3]| Bytes::from_static(bytes);
+        let one = vec![header(&[9, 2, 1])];
+        let more = vec![header(&[7, 4, 5]), header(&[8, 1, 4]), header(&[9, 2, 1])];
+        [(Vec::new(), one), (Vec::new(), more.clone()), (vec![change], more)]
+            .into_iter()
+            .map(|(changes, headers)| FinalityProof { changes, headers, certificate: certificate.clone() })
+            .map(|proof| proof.encode().into())
+            .collect()
     }
 }
 

@@ -80,9 +80,13 @@ targets! {
     ledger::signed_receipt as "signed_receipt", RUNS;
     ledger::delegation_record as "delegation_record", RUNS;
     ledger::certificate as "certificate", RUNS_SLOW;
+    ledger::finality as "finality", RUNS;
+    ledger::finality_proof as "finality_proof", RUNS_SLOW;
+    ledger::checkpoint_message as "checkpoint_message", RUNS;
     ledger::diff as "diff", RUNS;
     evm::transaction as "evm_transaction", RUNS_SLOW;
     evm::block as "evm_block", RUNS_SLOW;
+    evm::inclusion as "evm_inclusion", RUNS_SLOW;
     evm::genesis as "evm_genesis", RUNS_LEDGER;
     token::transaction as "token_transaction", RUNS_SLOW;
     token::header as "token_header", RUNS;

@@ -12,6 +12,7 @@ use bletchley_crypto::SecretKey;
 use bletchley_primitives::Signature;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Names and keys of the standard test mnemonic. They are public: whatever they own on a public chain is stolen.
@@ -76,7 +77,7 @@ impl Accounts {
             }
             return Ok(Self { signers });
         }
-        let store = open_keys(data)?;
+        let store = open_store(&data.account_keys())?;
         for name in names() {
             let label = KeyLabel::new(KeyPurpose::Account, name)?;
             let address = store.ensure(&label)?;
@@ -111,8 +112,12 @@ impl Accounts {
 /// # Errors
 /// When it cannot be opened.
 pub fn open_keys(data: &DataDir) -> Result<Arc<FileKeyStore>> {
-    let store = FileKeyStore::open(&data.keys(), &Unlock::MachineSecret);
-    Ok(Arc::new(store.with_context(|| format!("opening the keys in {}", data.keys().display()))?))
+    open_store(&data.keys())
+}
+
+fn open_store(folder: &Path) -> Result<Arc<FileKeyStore>> {
+    let store = FileKeyStore::open(folder, &Unlock::MachineSecret);
+    Ok(Arc::new(store.with_context(|| format!("opening the keys in {}", folder.display()))?))
 }
 
 /// A key of a store, used there.
@@ -131,6 +136,16 @@ impl StoredKey {
         let label = KeyLabel::new(purpose, name)?;
         let address = store.ensure(&label)?;
         Ok(Self { store: store.clone(), label, address })
+    }
+
+    /// The key with this purpose and name, if there is one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn find(store: &Arc<FileKeyStore>, purpose: KeyPurpose, name: &str) -> Result<Option<Self>> {
+        let label = KeyLabel::new(purpose, name)?;
+        let found = store.address(&label)?;
+        Ok(found.map(|address| Self { store: store.clone(), label, address }))
     }
 }
 

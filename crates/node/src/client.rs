@@ -1,6 +1,8 @@
 //! A client of a running node, for commands: JSON-RPC, REST, and transactions signed here.
 
+use crate::ceremony::Draft;
 use crate::data::DataDir;
+use crate::genesis::NetworkGenesis;
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, Bytes, TxKind, U256, hex};
@@ -8,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use bletchley_cryptlet::keys::Signer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Largest answer that a command reads.
@@ -16,6 +19,8 @@ const ANSWER_SIZE_BYTES_MAX: u64 = 256 << 20;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for a transaction to enter a block; a delegated call may take seconds, an unreachable source longer.
 const RECEIPT_TIMEOUT: Duration = Duration::from_secs(120);
+/// Longest wait for a connection when a running node is looked for.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 /// Gas that commands allow one transaction.
 const GAS_LIMIT: u64 = 10_000_000;
 
@@ -24,6 +29,11 @@ const GAS_LIMIT: u64 = 10_000_000;
 pub struct Running {
     /// Process id.
     pub pid: u32,
+    /// Which member it is.
+    pub member: String,
+    /// Where the nodes of other members reach it, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p2p: Option<SocketAddr>,
     /// JSON-RPC over HTTP.
     pub rpc: String,
     /// JSON-RPC over WebSocket.
@@ -41,6 +51,37 @@ impl std::fmt::Debug for Running {
 }
 
 impl Running {
+    /// This process, answering at `address`.
+    #[must_use]
+    pub fn at(address: SocketAddr, member: &str, p2p: Option<SocketAddr>, admin_token: String) -> Self {
+        Self {
+            pid: std::process::id(),
+            member: member.to_owned(),
+            p2p,
+            rpc: format!("http://{address}"),
+            ws: format!("ws://{address}"),
+            rest: format!("http://{address}"),
+            admin_token,
+        }
+    }
+
+    /// What the node on this folder says of itself, if one runs there or ended without a word.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn read(data: &DataDir) -> Result<Option<Self>> {
+        let path = data.running();
+        let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+        serde_json::from_str(&text).map(Some).with_context(|| format!("reading {}", path.display()))
+    }
+
+    /// Whether somebody listens where the node said it would.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        let address = self.rpc.strip_prefix("http://").and_then(|address| address.parse().ok());
+        address.is_some_and(|address| TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).is_ok())
+    }
+
     /// Writes it where commands look for it; only the node's user may read it.
     ///
     /// # Errors
@@ -70,18 +111,15 @@ impl Client {
     /// # Errors
     /// When no node runs on it, with what to do.
     pub fn of(data: &DataDir) -> Result<Self> {
-        let path = data.running();
-        let text = std::fs::read_to_string(&path).map_err(|_| {
-            anyhow!("no node runs on {}: start one with `bletchley up --data {0}`", data.root().display())
-        })?;
-        let running: Running =
-            serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+        let start = start_command(data);
+        let running = Running::read(data)?
+            .ok_or_else(|| anyhow!("no node runs on {}: start one with `{start}`", data.root().display()))?;
         let config =
             ureq::Agent::config_builder().timeout_global(Some(ANSWER_TIMEOUT)).http_status_as_error(false);
         let client = Self { running, agent: config.build().into() };
         client.rpc("eth_chainId", &json!([])).with_context(|| {
             format!(
-                "the node of {} (pid {}) does not answer at {}; if it has crashed, start it again with `bletchley up --data {0}`",
+                "the node of {} (pid {}) does not answer at {}; if it has crashed, start it again with `{start}`",
                 data.root().display(),
                 client.running.pid,
                 client.running.rpc
@@ -212,6 +250,46 @@ impl Client {
             std::thread::sleep(Duration::from_millis(pause_ms));
             pause_ms = (pause_ms * 2).min(100);
         }
+    }
+}
+
+/// The folder of the node that is meant by a folder and, if several members' folders are in it, a name: the first whose
+/// node answers when there is no name, or the first of all when none does.
+///
+/// # Errors
+/// When there is no such member.
+pub fn folder_of(data: DataDir, member: Option<&str>) -> Result<DataDir> {
+    if !data.is_consortium() {
+        if let Some(name) = member
+            && data.genesis().exists()
+            && NetworkGenesis::read(&data)?.members.iter().all(|member| member.name != name)
+        {
+            bail!("{} is not the folder of a consortium with a member {name:?}", data.root().display());
+        }
+        return Ok(data);
+    }
+    let members = Draft::read(&data.consortium())?.members;
+    let folder = |name: &str| data.member(name);
+    if let Some(name) = member {
+        if members.iter().any(|member| member.name == name) {
+            return Ok(folder(name));
+        }
+        let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+        bail!("{} has no member {name:?}; there are {}", data.root().display(), names.join(", "));
+    }
+    let answers = |folder: &DataDir| matches!(Running::read(folder), Ok(Some(running)) if running.answers());
+    let mut folders = members.iter().map(|member| folder(&member.name));
+    let first = members.first().map(|member| folder(&member.name));
+    folders.find(answers).or(first).with_context(|| format!("{} has no members", data.root().display()))
+}
+
+/// The command that starts a node on this folder.
+#[must_use]
+pub fn start_command(data: &DataDir) -> String {
+    if data.config().exists() {
+        format!("bletchley node start --config {}", data.config().display())
+    } else {
+        format!("bletchley up --data {}", data.root().display())
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::Common;
 use crate::accounts::Accounts;
-use crate::data::DataDir;
 use crate::genesis::NetworkGenesis;
 use anyhow::Result;
 use clap::Args;
@@ -17,7 +16,7 @@ pub(super) struct AccountsCommand {
 
 impl AccountsCommand {
     pub(super) fn run(self) -> Result<()> {
-        let (data, output) = (DataDir::new(&self.common.data), self.common.output());
+        let (data, output) = (self.common.folder()?, self.common.output());
         let genesis = NetworkGenesis::read(&data)?;
         for account in Accounts::open(&data, genesis.dev)?.list() {
             output.line(format!("  {:<18} {}", account.name, account.address));

@@ -2,7 +2,6 @@
 
 use super::Common;
 use crate::client::Client;
-use crate::data::DataDir;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -27,7 +26,7 @@ impl CryptletCommand {
     pub(super) fn run(self) -> Result<()> {
         let Action::List { common } = self.action;
         let output = common.output();
-        let registry = Client::of(&DataDir::new(&common.data))?.rest("GET", "/v1/cryptlets", None)?;
+        let registry = Client::of(&common.folder()?)?.rest("GET", "/v1/cryptlets", None)?;
         let list = |key: &str| registry.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
         let text =
             |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();

@@ -1,7 +1,6 @@
 //! `bletchley demo`.
 
 use super::Common;
-use crate::data::DataDir;
 use crate::demo::{self, LoanStory};
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
@@ -58,9 +57,9 @@ impl Demo {
                     Currency::Jpy => "JPY",
                 };
                 let story = LoanStory { currency: currency.to_owned(), instalments };
-                demo::loan(&DataDir::new(&common.data), common.output(), &story)
+                demo::loan(&common.folder()?, common.output(), &story)
             }
-            Story::SupplyChain { common } => demo::supply_chain(&DataDir::new(&common.data), common.output()),
+            Story::SupplyChain { common } => demo::supply_chain(&common.folder()?, common.output()),
         }
     }
 }

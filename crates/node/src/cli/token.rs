@@ -11,7 +11,6 @@ mod transfer;
 use super::Common;
 use crate::accounts::Accounts;
 use crate::client::Client;
-use crate::data::DataDir;
 use crate::output::Output;
 use crate::tokens::owner::{Key, keys_for};
 use crate::tokens::{Final, TokenLedger, sign};
@@ -89,7 +88,7 @@ struct Session {
 
 impl Session {
     fn open(common: &Common) -> Result<Self> {
-        let data = DataDir::new(&common.data);
+        let data = common.folder()?;
         let client = Client::of(&data)?;
         let accounts = Accounts::open(&data, client.is_dev()?)?;
         Ok(Self { client, accounts, output: common.output() })

@@ -1,7 +1,6 @@
 //! `bletchley verify`.
 
 use super::Common;
-use crate::data::DataDir;
 use crate::verify::{self, Options};
 use anyhow::Result;
 use clap::Args;
@@ -28,7 +27,7 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(self) -> Result<u8> {
         let output = self.common.output();
-        let data = DataDir::new(self.folder.unwrap_or(self.common.data));
+        let data = self.common.folder_in(self.folder.as_ref().unwrap_or(&self.common.data))?;
         let options = Options { genesis: self.genesis, reexecute: self.reexecute };
         Ok(if verify::verify(&data, &options, output)? { 0 } else { 2 })
     }

@@ -1,7 +1,6 @@
 //! `bletchley token proof`.
 
 use super::{Common, Session};
-use crate::data::DataDir;
 use crate::genesis::NetworkGenesis;
 use crate::tokens::proof::{Shown, check};
 use crate::tokens::timeline;
@@ -44,7 +43,7 @@ impl Proof {
         };
         let genesis = match &self.genesis {
             Some(path) => NetworkGenesis::read_file(path)?,
-            None => NetworkGenesis::read(&DataDir::new(&self.common.data))?,
+            None => NetworkGenesis::read(&self.common.folder()?)?,
         };
         let shown = check(&genesis, &answer).context("the proof does not hold")?;
         if let Some(path) = &self.save {

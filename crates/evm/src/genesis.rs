@@ -118,6 +118,10 @@ pub struct Genesis {
     /// Keep the state of every block rather than of the last ones. A choice of each node, not part of the identity.
     #[serde(default)]
     pub archive: bool,
+    /// The ledger whose registry and members this one follows, for a ledger of a consortium. It does not stand in the
+    /// document, because whoever reads it derives it from the rest of theirs.
+    #[serde(skip)]
+    pub root: Option<LedgerId>,
 }
 
 const fn gas_limit_default() -> u64 {
@@ -180,6 +184,7 @@ impl Genesis {
             alloc: BTreeMap::new(),
             dev: false,
             archive: false,
+            root: None,
         }
     }
 
@@ -269,6 +274,9 @@ impl Genesis {
             })
             .collect();
         alloc.encode(&mut fields);
+        if let Some(root) = self.root {
+            root.0.encode(&mut fields);
+        }
         LedgerId(LEDGER_DOMAIN.digest(&[&fields]))
     }
 
@@ -321,6 +329,7 @@ mod tests {
             Genesis { time_ms: TimestampMs(1), ..base.clone() },
             Genesis { dev: true, ..base.clone() },
             Genesis { alloc: BTreeMap::new(), ..base.clone() },
+            Genesis { root: Some(LedgerId(B256::ZERO)), ..base.clone() },
         ];
         assert!(others.iter().all(|other| other.ledger_id() != id));
     }

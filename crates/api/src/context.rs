@@ -5,11 +5,13 @@ use crate::dev_control::DevMode;
 use crate::error::RpcError;
 use crate::feed::Feed;
 use crate::limits::{DEV_SETTLE_MS_MAX, SYNC_TIMEOUT_MS, SYNC_TIMEOUT_MS_MAX, WS_STALL_MS};
+use crate::operation::Operation;
 use crate::pool::Pool;
 use crate::refusal;
+use crate::trace;
 use alloy_consensus::Header;
-use alloy_primitives::{B256, Bytes};
-use bletchley_evm::EvmLedger;
+use alloy_primitives::{B256, Bytes, keccak256};
+use bletchley_evm::{EvmLedger, SubmitError};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +30,12 @@ pub struct ApiOptions {
     pub dev: Option<DevMode>,
     /// How long a WebSocket may fail to take its notifications before it is cut off.
     pub ws_stall_ms: u64,
-    /// Answer of `/healthz`.
+    /// Answer of `/livez`.
     pub healthy: Probe,
-    /// Answer of `/readyz`.
+    /// Answer of `/readyz`, which adds [`Operation::reasons`].
     pub ready: Probe,
+    /// What operators see, and what is counted.
+    pub operation: Operation,
     /// How many peers are connected.
     pub peers: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// The name of a cryptlet or package, by the 32 bytes that contracts call it by; none when it is not registered.
@@ -47,6 +51,7 @@ impl Default for ApiOptions {
             ws_stall_ms: WS_STALL_MS,
             healthy: Arc::new(|| Ok(())),
             ready: Arc::new(|| Ok(())),
+            operation: Operation::default(),
             peers: Arc::new(|| 0),
             cryptlet_name: Arc::new(|_| None),
         }
@@ -115,13 +120,32 @@ impl ApiContext {
 
     /// Hands raw transactions to the ledger together; on a development ledger waits until their blocks are made.
     pub(crate) fn submit_batch(&self, raws: &[Bytes]) -> Vec<Result<B256, RpcError>> {
-        let results = self.ledger().submit_batch(raws);
+        let results = self.submit_followed(raws);
         if self.dev().is_some() {
             for hash in results.iter().filter_map(|result| result.as_ref().ok()) {
                 self.settle(*hash);
             }
         }
         results.into_iter().map(|result| result.map_err(|error| refusal::submit(&error))).collect()
+    }
+
+    /// A transaction's hash is that of its bytes, so that it can be followed before its block could come.
+    fn submit_followed(&self, raws: &[Bytes]) -> Vec<Result<B256, SubmitError>> {
+        let Some(trace) = trace::followed_now() else { return self.ledger().submit_batch(raws) };
+        let Operation { followed, ledger, .. } = &self.options().operation;
+        let hashes: Vec<B256> = raws.iter().map(keccak256).collect();
+        hashes.iter().for_each(|hash| followed.follow(ledger, *hash, trace));
+        let results = self.ledger().submit_batch(raws);
+        for (hash, problem) in hashes.iter().zip(results.iter().map(|result| result.as_ref().err())) {
+            match problem {
+                None | Some(SubmitError::AlreadyKnown) => {}
+                Some(error) => {
+                    tracing::info!(ledger, transaction = %hash, %trace, %error, "transaction.refused");
+                    followed.forget(*hash);
+                }
+            }
+        }
+        results
     }
 
     /// Header of the head.

@@ -9,6 +9,7 @@ use crate::params::{Params, raw_transaction};
 use crate::pool::Lane;
 use crate::request::{Body, Malformed, Parsed, Request, parse};
 use crate::session::Turn;
+use crate::trace::{Trace, within};
 use axum::body::Bytes;
 
 const SUBMIT: &str = "eth_sendRawTransaction";
@@ -17,8 +18,13 @@ const LANE_PEEK_BYTES: usize = 256;
 
 /// Answers one body; `None` when it holds notifications only.
 ///
-/// `turn` is the WebSocket that the body came by.
-pub(crate) async fn answer(context: &ApiContext, body: Bytes, turn: Option<Turn>) -> Option<Vec<u8>> {
+/// `turn` is the WebSocket that the body came by, `trace` what its transactions are followed under.
+pub(crate) async fn answer(
+    context: &ApiContext,
+    body: Bytes,
+    turn: Option<Turn>,
+    trace: Option<Trace>,
+) -> Option<Vec<u8>> {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     let lane = if first == Some(&b'[') || body.len() > INLINE_SIZE_BYTES_MAX {
         guess_lane(&body)
@@ -34,7 +40,8 @@ pub(crate) async fn answer(context: &ApiContext, body: Bytes, turn: Option<Turn>
     };
     let job = {
         let context = context.clone();
-        move || run(&context, &body, turn.as_ref())
+        let span = tracing::Span::current();
+        move || span.in_scope(|| within(trace, || run(&context, &body, turn.as_ref())))
     };
     match context.pool().run(lane, job).await {
         Ok(answer) => answer,
@@ -77,7 +84,10 @@ pub(crate) fn run(context: &ApiContext, body: &[u8], turn: Option<&Turn>) -> Opt
 fn single(context: &ApiContext, parsed: Parsed<'_>, turn: Option<&Turn>) -> Option<Vec<u8>> {
     let (id, reply) = match &parsed {
         Ok(request) => (request.id?, one(context, request, turn)),
-        Err(malformed) => (malformed.id.unwrap_or("null"), Err(malformed.error.clone())),
+        Err(malformed) => {
+            context.options().operation.rpc_answered(None, Some(&malformed.error), 1);
+            (malformed.id.unwrap_or("null"), Err(malformed.error.clone()))
+        }
     };
     let mut out = Vec::with_capacity(128);
     write_response(&mut out, Some(id), &reply);
@@ -126,9 +136,20 @@ fn append(out: &mut Vec<u8>, id: Option<&str>, reply: &Reply) {
 }
 
 fn one(context: &ApiContext, request: &Request<'_>, turn: Option<&Turn>) -> Reply {
-    let Some(handler) = methods::find(&request.method) else {
-        return Err(RpcError::method_not_found(&request.method));
+    let handler = methods::find(&request.method);
+    let reply = match handler {
+        Some(handler) => carry_out(context, handler, request, turn),
+        None => Err(RpcError::method_not_found(&request.method)),
     };
+    // Submissions are counted where they are taken together.
+    if !matches!(handler, Some(Handler::Submit)) {
+        let method = handler.map(|_| &*request.method);
+        context.options().operation.rpc_answered(method, reply.as_ref().err(), 1);
+    }
+    reply
+}
+
+fn carry_out(context: &ApiContext, handler: Handler, request: &Request<'_>, turn: Option<&Turn>) -> Reply {
     match handler {
         Handler::Submit => submit(context, std::iter::once(request))
             .into_iter()
@@ -160,10 +181,19 @@ fn submit<'a>(context: &ApiContext, requests: impl Iterator<Item = &'a Request<'
         requests.map(|request| raw_transaction(request.params).map(|raw| raws.push(raw))).collect();
     let mut results = context.submit_batch(&raws).into_iter();
     let lost = || Err(RpcError::internal("the submission gave no result"));
-    slots
+    let replies: Vec<Reply> = slots
         .into_iter()
         .map(|slot| slot.and_then(|()| results.next().unwrap_or_else(lost)).and_then(|hash| Json::of(&hash)))
-        .collect()
+        .collect();
+    let operation = &context.options().operation;
+    let taken = replies.iter().filter(|reply| reply.is_ok()).count();
+    if taken > 0 {
+        operation.rpc_answered(Some(SUBMIT), None, u64::try_from(taken).unwrap_or(u64::MAX));
+    }
+    for error in replies.iter().filter_map(|reply| reply.as_ref().err()) {
+        operation.rpc_answered(Some(SUBMIT), Some(error), 1);
+    }
+    replies
 }
 
 /// Writes one JSON-RPC response object.

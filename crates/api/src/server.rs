@@ -4,9 +4,10 @@ use crate::access::guard;
 use crate::context::ApiContext;
 use crate::dispatch::{answer, write_response};
 use crate::error::RpcError;
+use crate::operation::{self, Asker, observe};
 use crate::limits::{BODY_TIMEOUT_MS, CONNECTIONS_MAX, REQUEST_SIZE_BYTES_MAX, SHUTDOWN_GRACE_MS};
 use crate::websocket;
-use axum::Router;
+use axum::{Extension, Router};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::State;
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
@@ -69,7 +70,7 @@ pub(crate) struct Shared {
 
 /// Serves `context` on `listener` until the handle is told to stop.
 ///
-/// Paths taken: `/` (JSON-RPC), `/healthz`, `/readyz`; `mounts` must not use them.
+/// Paths taken: `/` (JSON-RPC), `/livez` (also `/healthz`), `/readyz`, `/status`, `/metrics`; `mounts` must not use them.
 ///
 /// # Errors
 /// [`ServeError`] when the listener has no address.
@@ -98,6 +99,7 @@ pub fn serve(
 
 fn router(shared: Shared, mounts: Vec<Router>) -> Router {
     let policy = Arc::new(shared.context.options().access.clone());
+    let observed = shared.context.options().operation.clone();
     let origins = Arc::clone(&policy);
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(move |origin: &HeaderValue, _| {
@@ -108,24 +110,24 @@ fn router(shared: Shared, mounts: Vec<Router>) -> Router {
         .max_age(Duration::from_secs(600));
     let mut router = Router::new()
         .route("/", get(upgrade).post(post))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
+        .merge(operation::routes())
         .with_state(shared);
     for mount in mounts {
         router = router.merge(mount);
     }
-    router.layer(cors).layer(from_fn_with_state(policy, guard))
+    router.layer(cors).layer(from_fn_with_state(policy, guard)).layer(from_fn_with_state(observed, observe))
 }
 
-async fn post(State(shared): State<Shared>, body: Body) -> Response {
+async fn post(State(shared): State<Shared>, asker: Option<Extension<Asker>>, body: Body) -> Response {
     if body.size_hint().lower() > REQUEST_SIZE_BYTES_MAX as u64 {
         let problem =
             format!("content length too large: at most {REQUEST_SIZE_BYTES_MAX} bytes; send it in parts");
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, problem);
     }
+    let trace = asker.map(|asker| asker.trace);
     let bytes = axum::body::to_bytes(body, REQUEST_SIZE_BYTES_MAX);
     match tokio::time::timeout(Duration::from_millis(BODY_TIMEOUT_MS), bytes).await {
-        Ok(Ok(bytes)) => match answer(&shared.context, bytes, None).await {
+        Ok(Ok(bytes)) => match answer(&shared.context, bytes, None, trace).await {
             Some(answer) => json(StatusCode::OK, answer),
             None => StatusCode::NO_CONTENT.into_response(),
         },
@@ -154,28 +156,14 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response {
 
 async fn upgrade(
     State(shared): State<Shared>,
+    asker: Option<Extension<Asker>>,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     match socket {
-        Ok(socket) => websocket::upgrade(socket, shared),
+        Ok(socket) => websocket::upgrade(socket, shared, asker.map(|asker| asker.trace)),
         Err(_) => {
             (StatusCode::OK, "Bletchley: POST Ethereum JSON-RPC to this address, or open a WebSocket.\n")
                 .into_response()
         }
-    }
-}
-
-async fn healthz(State(shared): State<Shared>) -> Response {
-    probe((shared.context.options().healthy)())
-}
-
-async fn readyz(State(shared): State<Shared>) -> Response {
-    probe((shared.context.options().ready)())
-}
-
-fn probe(outcome: Result<(), String>) -> Response {
-    match outcome {
-        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
-        Err(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")).into_response(),
     }
 }

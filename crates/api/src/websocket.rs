@@ -9,6 +9,7 @@ use crate::limits::{
 };
 use crate::server::Shared;
 use crate::session::{Session, Turn};
+use crate::trace::Trace;
 use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
@@ -25,11 +26,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 /// Pings without an answer after which a peer is taken to be gone.
 const SILENT_PINGS_MAX: u32 = 3;
 
-pub(crate) fn upgrade(socket: WebSocketUpgrade, shared: Shared) -> Response {
+pub(crate) fn upgrade(socket: WebSocketUpgrade, shared: Shared, trace: Option<Trace>) -> Response {
     socket
         .max_message_size(REQUEST_SIZE_BYTES_MAX)
         .max_frame_size(REQUEST_SIZE_BYTES_MAX)
-        .on_upgrade(move |socket| converse(socket, shared))
+        .on_upgrade(move |socket| converse(socket, shared, trace))
 }
 
 /// Why a conversation ends from our side.
@@ -86,7 +87,7 @@ impl Outbox {
 
 type Answering = Pin<Box<dyn Future<Output = (u64, Option<Vec<u8>>)> + Send>>;
 
-async fn converse(socket: WebSocket, shared: Shared) {
+async fn converse(socket: WebSocket, shared: Shared, trace: Option<Trace>) {
     let _alive = shared.alive.clone();
     let (sink, mut stream) = socket.split();
     let (queue, queued) = mpsc::channel(WS_QUEUE_MESSAGES_MAX);
@@ -101,6 +102,7 @@ async fn converse(socket: WebSocket, shared: Shared) {
         transactions: None,
         turns: 0,
         silent_pings: 0,
+        trace,
         shared,
     };
     let ending = conversation.run(&mut stream).await;
@@ -118,6 +120,8 @@ struct Conversation {
     transactions: Option<Receiver<Arc<bletchley_evm::RecoveredTx>>>,
     turns: u64,
     silent_pings: u32,
+    /// Messages of a WebSocket have no headers: all of them are one trace.
+    trace: Option<Trace>,
     shared: Shared,
 }
 
@@ -169,7 +173,8 @@ impl Conversation {
         let number = self.turns;
         let turn = Turn { session: Arc::clone(&self.session), number };
         let context = self.shared.context.clone();
-        let answering = async move { (number, answer(&context, body, Some(turn)).await) };
+        let trace = self.trace;
+        let answering = async move { (number, answer(&context, body, Some(turn), trace).await) };
         self.in_progress.push(answering.boxed());
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! One ledger of this node: a machine over a store, as its engine sees it.
 
 use crate::gate::Gate;
+use crate::metrics::{Kept, LedgerMeter};
+use crate::signals::wall_now_ms;
 use anyhow::{Context, bail};
 use bletchley_consensus::{Application, ApplicationError, Proposal, Schedule, epoch_of};
 use bletchley_ledger::{
@@ -11,6 +13,7 @@ use bletchley_primitives::{Address, BlockHash, Bytes, Height, LedgerId, Timestam
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Most executed blocks above the head that are held; the oldest is forgotten for a new one.
 const HELD_BLOCKS_MAX: usize = 32;
@@ -41,6 +44,8 @@ pub(crate) struct RunnerParts {
     pub(crate) certifier: Arc<dyn Certifier>,
     /// Who this node is when it proposes.
     pub(crate) proposer: Address,
+    /// Counts blocks.
+    pub(crate) meter: Arc<LedgerMeter>,
     /// Keeps changes from outside away while a block is being made.
     pub(crate) gate: Arc<Gate>,
 }
@@ -49,6 +54,8 @@ pub(crate) struct RunnerParts {
 struct Held {
     executed: Executed,
     base: BlockHash,
+    /// Time that it took to execute.
+    took: Duration,
 }
 
 /// Executes, keeps, commits and certifies the blocks of one ledger, in that order.
@@ -66,7 +73,7 @@ impl Runner {
         Self { parts, held: Mutex::new(VecDeque::new()), keeping: Mutex::new(()) }
     }
 
-    fn hold(&self, base: BlockHash, executed: Executed) -> Proposal {
+    fn hold(&self, base: BlockHash, executed: Executed, took: Duration) -> Proposal {
         let proposal = proposal(&executed);
         let mut held = self.held.lock();
         held.retain(|held| held.executed.meta.hash != proposal.hash);
@@ -75,7 +82,7 @@ impl Runner {
         {
             self.parts.machine.discard(oldest.executed.meta.hash);
         }
-        held.push_back(Held { executed, base });
+        held.push_back(Held { executed, base, took });
         proposal
     }
 
@@ -122,24 +129,46 @@ impl Runner {
         if held.executed.meta.parent != head.hash {
             bail!("block {hash} does not follow the head {}", head.hash);
         }
+        let took = held.took;
         let executed = if held.base == head.hash { held.executed } else { self.execute(held.executed.block)? };
         let certificate = if seal.is_empty() { self.parts.certifier.alone(&self.checkpoint(&executed)?)? } else { None };
         let finality = Finality { seal, certificate };
         let stored = executed.clone().into_stored(finality.encode());
+        let appending = Instant::now();
         if let Err(error) = self.parts.store.append(&stored) {
             self.parts.machine.discard(hash);
             return Err(error.into());
         }
+        let (append, committing) = (appending.elapsed(), Instant::now());
         if let Err(CommitError::Unknown(_)) = self.parts.machine.commit(hash) {
             // The machine holds few blocks and had forgotten this one: the same head gives the same block again.
             self.execute(stored.block)?;
             self.parts.machine.commit(hash)?;
         }
+        self.count(&executed, [took, append, committing.elapsed()]);
         let height = executed.meta.height;
         self.held.lock().retain(|held| held.executed.meta.height > height);
         self.parts.certifier.kept(&self.checkpoint(&executed)?);
-        tracing::debug!(ledger = self.parts.machine.name(), %height, transactions = executed.transactions, "runner.keep");
         Ok(())
+    }
+}
+
+impl Runner {
+    fn count(&self, executed: &Executed, [execute, append, commit]: [Duration; 3]) {
+        let Block { header, body, extension } = &executed.block;
+        let kept = Kept {
+            height: executed.meta.height,
+            made_ms: executed.meta.time_ms,
+            now_ms: wall_now_ms(),
+            transactions: executed.transactions,
+            size_bytes: header.len() + body.len() + extension.len(),
+            execute,
+            append,
+            commit,
+        };
+        self.parts.meter.kept(&kept);
+        let mut transactions = executed.index.iter().map(|entry| entry.key);
+        self.parts.meter.log(&kept, &executed.meta.hash, &mut transactions);
     }
 }
 
@@ -172,11 +201,12 @@ impl Application for Runner {
         // The machine keeps time from going backwards: a development ledger adds its own offset to the real clock first.
         let context = ProposeContext { parent, time_ms, proposer: self.parts.proposer, allow_empty };
         let base = self.head().hash;
+        let started = Instant::now();
         let proposed = self.parts.machine.propose(&context);
         if !matches!(proposed, Ok(Some(_))) {
             self.parts.gate.end();
         }
-        Ok(proposed?.map(|executed| self.hold(base, executed)))
+        Ok(proposed?.map(|executed| self.hold(base, executed, started.elapsed())))
     }
 
     fn verify(&self, block: Block) -> Result<Proposal, ApplicationError> {
@@ -185,7 +215,9 @@ impl Application for Runner {
         }
         let prepared = self.parts.machine.prepare(block)?;
         let base = self.head().hash;
-        Ok(self.hold(base, self.parts.machine.execute(prepared)?))
+        let started = Instant::now();
+        let executed = self.parts.machine.execute(prepared)?;
+        Ok(self.hold(base, executed, started.elapsed()))
     }
 
     fn finalize(&self, hash: BlockHash, seal: Bytes) -> Result<(), ApplicationError> {

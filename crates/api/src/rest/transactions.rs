@@ -3,14 +3,18 @@
 use super::answer::{Answer, Body, Refusal, read, run};
 use super::{RestContext, names};
 use crate::limits::SUBMITS_RUNNING_MAX;
-use axum::Json;
+use crate::operation::Asker;
+use axum::{Extension, Json};
 use axum::extract::{Path, State};
-use bletchley_primitives::Bytes;
+use bletchley_primitives::{B256, Bytes, LedgerId};
 use bletchley_token::limits::SUBMIT_BATCH_MAX;
+use bletchley_token::Transaction;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+/// Name of the token ledger, for logs.
+const TOKENS: &str = "tokens";
 static SUBMITS: Semaphore = Semaphore::const_new(SUBMITS_RUNNING_MAX);
 
 /// Signed transactions, canonical bytes in hex, in the order in which they are to be taken in.
@@ -20,14 +24,28 @@ pub(super) struct Submission {
     raw: Vec<Bytes>,
 }
 
-pub(super) async fn submit(State(context): State<RestContext>, Body(submission): Body<Submission>) -> Answer {
+pub(super) async fn submit(
+    State(context): State<RestContext>,
+    asker: Option<Extension<Asker>>,
+    Body(submission): Body<Submission>,
+) -> Answer {
     let count = submission.raw.len();
     if count > SUBMIT_BATCH_MAX {
         let why =
             format!("{count} transactions at once; send at most {SUBMIT_BATCH_MAX}, then the next ones");
         return Err(Refusal::bad("batch", why));
     }
-    let results = run(&SUBMITS, move || Ok(context.tokens.submit_batch(&submission.raw))).await?;
+    let asker = asker.map(|Extension(asker)| asker).filter(|asker| asker.trace.is_followed());
+    let results = run(&SUBMITS, move || {
+        let follow = asker.as_ref().map(|asker| follow(asker, context.tokens.ledger(), &submission.raw));
+        let results = context.tokens.submit_batch(&submission.raw);
+        if let (Some(ids), Some(asker)) = (follow, asker) {
+            let refused = ids.iter().zip(&results).filter(|(_, result)| result.is_err());
+            refused.filter_map(|(id, _)| *id).for_each(|id| asker.followed.forget(id));
+        }
+        Ok(results)
+    })
+    .await?;
     let list: Vec<Value> = results
         .into_iter()
         .map(|result| match result {
@@ -36,6 +54,14 @@ pub(super) async fn submit(State(context): State<RestContext>, Body(submission):
         })
         .collect();
     Ok(Json(json!({ "results": list })))
+}
+
+/// Follows what decodes; the rest is refused in a moment.
+fn follow(asker: &Asker, ledger: LedgerId, raws: &[Bytes]) -> Vec<Option<B256>> {
+    let ids: Vec<Option<B256>> =
+        raws.iter().map(|raw| Some(Transaction::decode_bytes(ledger, raw).ok()?.0.0)).collect();
+    ids.iter().flatten().for_each(|id| asker.followed.follow(TOKENS, *id, asker.trace.id));
+    ids
 }
 
 pub(super) async fn show(State(context): State<RestContext>, Path(id): Path<String>) -> Answer {

@@ -35,12 +35,17 @@ impl Sealed {
             .then(|| Self { payload: Arc::new(payload), bytes: Arc::new(bytes) })
     }
 
-    /// What every ledger starts from, under the digest that stands for it.
+    /// What every ledger starts from: nothing, in the name of the ledger.
     pub(crate) fn genesis(ledger: LedgerId) -> Digested<Self> {
-        let payload = Payload::new(B256::ZERO, Height(0), bletchley_ledger::Block::default());
+        let payload = Payload::new(ledger.0, Height(0), bletchley_ledger::Block::default());
         let bytes = Arc::new(alloy_rlp::encode(&payload));
         let genesis = Self { payload: Arc::new(payload), bytes };
         Digested::precomputed(genesis, digest_of(Payload::genesis(ledger)))
+    }
+
+    /// Whether only a genesis could stand at this height, and this is none.
+    fn is_false_genesis(payload: &Payload) -> bool {
+        payload.height == Height(0) && payload.block() != bletchley_ledger::Block::default()
     }
 
     /// The payload.
@@ -69,6 +74,9 @@ impl Read for Sealed {
         let bytes = Vec::<u8>::read_cfg(buf, &(RangeCfg::new(0..=Payload::SIZE_BYTES_MAX), ()))?;
         let payload = decode_bounded(&bytes, Payload::SIZE_BYTES_MAX)
             .map_err(|_| CodecError::Invalid("payload", "it is no canonical payload"))?;
+        if Self::is_false_genesis(&payload) {
+            return Err(CodecError::Invalid("payload", "a genesis is empty"));
+        }
         Ok(Self { payload: Arc::new(payload), bytes: Arc::new(bytes) })
     }
 }
@@ -77,7 +85,11 @@ impl Digestible for Sealed {
     type Digest = Digest;
 
     fn digest(&self) -> Digest {
-        digest_of(self.payload.digest())
+        // The stack keeps the genesis as any other block, and takes its digest again when it reads it back.
+        match self.payload.height {
+            Height(0) => digest_of(Payload::genesis(LedgerId(self.payload.parent))),
+            _ => digest_of(self.payload.digest()),
+        }
     }
 }
 

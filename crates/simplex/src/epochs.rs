@@ -1,10 +1,10 @@
-//! Signing schemes by epoch, out of the ledger's schedule.
+//! Epochs as the stack counts them, and signing schemes by epoch, out of the ledger's schedule.
 
-use bletchley_consensus::{PeerId, Schedule, Validators};
+use bletchley_consensus::{PeerId, Schedule, Validators, epoch_of, last_of};
 use bletchley_net::public_key;
 use bletchley_primitives::LedgerId;
 use commonware_consensus::simplex::scheme::ed25519::Scheme;
-use commonware_consensus::types::Epoch;
+use commonware_consensus::types::{Epoch, EpochInfo, Epocher, Height};
 use commonware_cryptography::certificate::{Provider, Scoped};
 use commonware_cryptography::ed25519::{PrivateKey, PublicKey};
 use commonware_utils::ordered::Set;
@@ -14,6 +14,29 @@ use std::sync::Arc;
 
 /// Schemes that are kept ready; older ones are made again when somebody asks for an old block.
 const SCHEMES_MAX: usize = 64;
+
+/// Epochs of so many blocks. The stack's own ones begin with genesis; ours begin with block 1, and genesis counts to the
+/// first of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epochs(pub(crate) u64);
+
+impl Epocher for Epochs {
+    fn containing(&self, height: Height) -> Option<EpochInfo> {
+        let epoch = Epoch::new(epoch_of(bletchley_primitives::Height(height.get()), self.0));
+        Some(EpochInfo::new(epoch, height, self.first(epoch)?, self.last(epoch)?))
+    }
+
+    fn first(&self, epoch: Epoch) -> Option<Height> {
+        match epoch.get().checked_mul(self.0)? {
+            0 => Some(Height::zero()),
+            before => before.checked_add(1).map(Height::new),
+        }
+    }
+
+    fn last(&self, epoch: Epoch) -> Option<Height> {
+        Some(Height::new(last_of(epoch.get(), self.0).0))
+    }
+}
 
 /// Makes the scheme of any epoch whose validators are known. A member that is not among them only verifies.
 #[derive(Clone)]
@@ -67,5 +90,22 @@ impl Provider for Schemes {
 
     fn scoped(&self, epoch: Epoch) -> Option<Scoped<Scheme>> {
         self.of(epoch.get()).map(Scoped::scheme)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_begin_with_block_one() {
+        let epochs = Epochs(10);
+        let of = |height| {
+            let info = epochs.containing(Height::new(height)).unwrap();
+            (info.epoch().get(), info.first().get(), info.last().get())
+        };
+        assert_eq!([of(0), of(1), of(10)], [(0, 0, 10); 3]);
+        assert_eq!([of(11), of(20)], [(1, 11, 20); 2]);
     }
 }

@@ -4,7 +4,7 @@
 use crate::application::{Adapter, Shared};
 use crate::block::{Sealed, digest_of};
 use crate::delivery::{Delivered, NAME, deliver};
-use crate::epochs::Schemes;
+use crate::epochs::{Epochs, Schemes};
 use crate::settings::Settings;
 use bletchley_consensus::{Application as Ledger, ApplicationError, EngineError, Payload, Schedule, epoch_of, last_of};
 use bletchley_net::EngineChannels;
@@ -16,7 +16,7 @@ use commonware_consensus::marshal::{self, core::Actor as Marshal, core::Mailbox}
 use commonware_consensus::simplex::elector::RoundRobin;
 use commonware_consensus::simplex::scheme::ed25519::Scheme;
 use commonware_consensus::simplex::{self, config};
-use commonware_consensus::types::{Epoch, FixedEpocher, ViewDelta};
+use commonware_consensus::types::{Epoch, ViewDelta};
 use commonware_cryptography::certificate::Verifier as _;
 use commonware_cryptography::ed25519::{PrivateKey, PublicKey};
 use commonware_cryptography::sha256::Sha256;
@@ -118,7 +118,7 @@ impl<R: Receiver> Receiver for Early<R> {
 
 type Backlog = [VecDeque<Message<PublicKey>>; 2];
 type Finalized = mpsc::UnboundedReceiver<(Digested<Sealed>, Exact)>;
-type Automaton<E> = Inline<E, Scheme, Adapter, Sealed, FixedEpocher>;
+type Automaton<E> = Inline<E, Scheme, Adapter, Sealed, Epochs>;
 
 /// The simplex engine of one epoch; it ends when this is dropped.
 struct Epochal {
@@ -166,7 +166,7 @@ where
 {
     let Parts { context, partition, key, ledger, application, schedule, settings, work, channels, blocker, peers } = parts;
     let epoch_blocks = schedule.epoch_blocks();
-    let epocher = FixedEpocher::new(NonZeroU64::new(epoch_blocks).unwrap_or(NonZeroU64::MIN));
+    let epocher = Epochs(epoch_blocks);
     let cache = CacheRef::new(NZU16!(4_096), CACHE_PAGES);
     let schemes = Schemes::new(ledger, key.clone(), schedule.clone());
     let shared = Arc::new(Shared {
@@ -221,7 +221,7 @@ where
         archived,
         marshal::Config {
             provider: schemes.clone(),
-            epocher: epocher.clone(),
+            epocher,
             start: marshal::Start::Genesis(Sealed::genesis(ledger)),
             partition_prefix: partition.clone(),
             mailbox_size: MAILBOX_MESSAGES,

@@ -356,7 +356,7 @@ async fn over_http() {
     let rebound = format!("POST / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n{length}\r\n{body}");
     assert!(exchange(address, rebound.as_bytes()).await.starts_with("HTTP/1.1 403"));
 
-    for path in ["/healthz", "/readyz", "/"] {
+    for path in ["/healthz", "/livez", "/readyz", "/status", "/metrics", "/"] {
         let answer = exchange(
             address,
             format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes(),

@@ -29,7 +29,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let mut fields = Fields::default();
         for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             let extensions = span.extensions();
@@ -63,7 +68,9 @@ where
         }
         for (name, value) in &fields.0 {
             match value {
-                Value::String(text) if text.chars().all(|c| c.is_ascii_graphic()) => write!(out, " {name}={text}")?,
+                Value::String(text) if text.chars().all(|c| c.is_ascii_graphic()) => {
+                    write!(out, " {name}={text}")?
+                }
                 other => write!(out, " {name}={other}")?,
             }
         }
@@ -153,7 +160,9 @@ mod tests {
     fn a_line_knows_what_its_spans_know() {
         let line = logged(true, act);
         let line: Value = serde_json::from_str(line.trim()).unwrap();
-        for (name, value) in [("ledger", "evm"), ("trace", "abc"), ("level", "warn"), ("message", "a thing\nhappened")] {
+        for (name, value) in
+            [("ledger", "evm"), ("trace", "abc"), ("level", "warn"), ("message", "a thing\nhappened")]
+        {
             assert_eq!(line.get(name).unwrap(), value, "{line}");
         }
         assert_eq!(line.get("height").unwrap(), 7);

@@ -22,7 +22,18 @@ struct Node {
 impl Node {
     fn start(data: &Path) -> Self {
         let mut child = Command::new(BIN)
-            .args(["up", "--dev", "--json", "--port-base", "0", "--log", "info", "--log-format", "json", "--data"])
+            .args([
+                "up",
+                "--dev",
+                "--json",
+                "--port-base",
+                "0",
+                "--log",
+                "info",
+                "--log-format",
+                "json",
+                "--data",
+            ])
             .arg(data)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -33,8 +44,10 @@ impl Node {
         let errors = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || errors.lines().map_while(Result::ok).all(|line| said.send(line).is_ok()));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = lines.find_map(|line| serde_json::from_str::<Value>(&line.ok()?).ok().filter(|v| v["ready"] == true));
-        let ready = ready.unwrap_or_else(|| panic!("no ready line: {:?}", log.try_iter().collect::<Vec<_>>()));
+        let ready = lines
+            .find_map(|line| serde_json::from_str::<Value>(&line.ok()?).ok().filter(|v| v["ready"] == true));
+        let ready =
+            ready.unwrap_or_else(|| panic!("no ready line: {:?}", log.try_iter().collect::<Vec<_>>()));
         Self { child, rest: ready["rest"].as_str().unwrap().to_owned(), log }
     }
 
@@ -132,7 +145,11 @@ fn somebody_elses_parser_reads_the_scrape(node: &Node) {
     for sample in &scrape.samples {
         let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| sample.metric.strip_suffix(end));
         let documented = |name: &str| scrape.docs.contains_key(name);
-        assert!(documented(&sample.metric) || family.is_some_and(documented), "{} has no help", sample.metric);
+        assert!(
+            documented(&sample.metric) || family.is_some_and(documented),
+            "{} has no help",
+            sample.metric
+        );
         let typed = !matches!(sample.value, prometheus_parse::Value::Untyped(_));
         assert!(typed || family.is_some(), "{} has no type", sample.metric);
     }
@@ -140,7 +157,9 @@ fn somebody_elses_parser_reads_the_scrape(node: &Node) {
         scrape.samples.iter().find(|sample| sample.metric == name && sample.labels.get(label) == Some(value))
     };
     for ledger in ["tokens", "evm"] {
-        for name in ["bletchley_ledger_height", "bletchley_engine_running", "bletchley_ledger_finality_seconds"] {
+        for name in
+            ["bletchley_ledger_height", "bletchley_engine_running", "bletchley_ledger_finality_seconds"]
+        {
             assert!(find(name, "ledger", ledger).is_some(), "{name} of {ledger}:\n{text}");
         }
     }
@@ -155,9 +174,14 @@ fn probes_and_status_agree(node: &Node) {
     assert_eq!(node.get("/livez").status(), 200);
     assert_eq!(node.json("/readyz"), json!({ "ready": true, "reasons": [] }));
     let status = node.json("/status");
-    let ledgers: Vec<&str> = status["ledgers"].as_array().unwrap().iter().map(|l| l["name"].as_str().unwrap()).collect();
+    let ledgers: Vec<&str> =
+        status["ledgers"].as_array().unwrap().iter().map(|l| l["name"].as_str().unwrap()).collect();
     assert_eq!(ledgers, ["tokens", "evm"]);
-    assert_eq!((&status["ready"], &status["ledgers"][1]["engine"]), (&json!(true), &json!("solo")), "{status}");
+    assert_eq!(
+        (&status["ready"], &status["ledgers"][1]["engine"]),
+        (&json!(true), &json!("solo")),
+        "{status}"
+    );
     assert!(status["ledgers"][0]["height"].as_u64().unwrap() > 0);
 }
 
@@ -187,7 +211,8 @@ fn who_is_gone_is_shown_as_down(data: &Path) {
 fn top_draws_on_a_terminal(data: &Path) {
     let (mut pty, slave) = pty_process::blocking::open().unwrap();
     pty.resize(pty_process::Size::new(30, 150)).unwrap();
-    let command = pty_process::blocking::Command::new(BIN).args(["top", "--interval-ms", "100", "--data"]).arg(data);
+    let command =
+        pty_process::blocking::Command::new(BIN).args(["top", "--interval-ms", "100", "--data"]).arg(data);
     let mut top = command.spawn(slave).unwrap();
     let side = |cells: u16| std::num::NonZeroU16::new(cells).unwrap();
     let mut screen = vt100::Parser::new(side(30), side(150), 0);
@@ -197,7 +222,11 @@ fn top_draws_on_a_terminal(data: &Path) {
         let count = pty.read(&mut bytes).unwrap();
         screen.process(&bytes[..count]);
         let shown = screen.screen().contents();
-        if shown.contains("tx/s") && shown.contains("evm") && shown.contains("ready") && shown.contains("q quits") {
+        if shown.contains("tx/s")
+            && shown.contains("evm")
+            && shown.contains("ready")
+            && shown.contains("q quits")
+        {
             break;
         }
         assert!(Instant::now() < until, "the screen shows:\n{shown}");
@@ -209,5 +238,8 @@ fn top_draws_on_a_terminal(data: &Path) {
         screen.process(&bytes[..count]);
     }
     assert!(top.wait().unwrap().success());
-    assert!(!screen.screen().alternate_screen() && !screen.screen().hide_cursor(), "the terminal is as before");
+    assert!(
+        !screen.screen().alternate_screen() && !screen.screen().hide_cursor(),
+        "the terminal is as before"
+    );
 }

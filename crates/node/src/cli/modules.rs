@@ -6,7 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  bletchley modules\n  bletchley modules --json | jq -r 'select(.seam == \"consensus\").name'")]
+#[command(
+    after_help = "Examples:\n  bletchley modules\n  bletchley modules --json | jq -r 'select(.seam == \"consensus\").name'"
+)]
 pub(super) struct Modules {
     /// Print JSON, one object a line.
     #[arg(long)]
@@ -42,8 +44,18 @@ type Module = (&'static str, &'static str, Tier, &'static str);
 
 /// Every choice, by seam in the order of ARCHITECTURE.md.
 const MODULES: &[Module] = &[
-    ("consensus", "simplex", Tier::Default, "Byzantine agreement in two message delays (commonware); several members"),
-    ("consensus", "tendermint", Tier::Preview, "Byzantine agreement by rounds (Tendermint's rules, malachite); several members"),
+    (
+        "consensus",
+        "simplex",
+        Tier::Default,
+        "Byzantine agreement in two message delays (commonware); several members",
+    ),
+    (
+        "consensus",
+        "tendermint",
+        Tier::Preview,
+        "Byzantine agreement by rounds (Tendermint's rules, malachite); several members",
+    ),
     ("consensus", "solo", Tier::Default, "one validator orders alone; one member, and development"),
     ("network", "tcp", Tier::Default, "authenticated, encrypted, members only (commonware)"),
     ("network", "simulated", Tier::TestOnly, "delays, losses and partitions out of a seed"),
@@ -56,13 +68,19 @@ const MODULES: &[Module] = &[
     ("container", "wasm", Tier::Default, "WebAssembly components in the node's process (wasmtime)"),
     ("keys", "file", Tier::Default, "files that only the node's user may read, sealed"),
     ("keys", "memory", Tier::TestOnly, "gone with the process"),
-    ("attestation", "software", Tier::Default, "a signature by the host's key; no trusted hardware vouches for it"),
+    (
+        "attestation",
+        "software",
+        Tier::Default,
+        "a signature by the host's key; no trusted hardware vouches for it",
+    ),
 ];
 
 impl Modules {
     pub(super) fn run(self) -> Result<()> {
         let output = Output::new(self.json);
-        let width = |cell: fn(&Module) -> &str| MODULES.iter().map(|module| cell(module).len()).max().unwrap_or(0);
+        let width =
+            |cell: fn(&Module) -> &str| MODULES.iter().map(|module| cell(module).len()).max().unwrap_or(0);
         let (seams, names, tiers) = (width(|m| m.0), width(|m| m.1), width(|m| m.2.name()));
         for (seam, name, tier, what) in MODULES {
             output.event(&json!({ "seam": seam, "name": name, "tier": tier.name(), "what": what }));

@@ -55,7 +55,10 @@ fn looks(members: Members, interval: Duration) -> Result<Receiver<Vec<MemberView
             std::thread::sleep(interval);
         }
     };
-    std::thread::Builder::new().name("looks".to_owned()).spawn(look).context("starting the thread that looks")?;
+    std::thread::Builder::new()
+        .name("looks".to_owned())
+        .spawn(look)
+        .context("starting the thread that looks")?;
     Ok(looks)
 }
 
@@ -114,7 +117,8 @@ fn draw_until_quit(looks: &Receiver<Vec<MemberView>>) -> Result<()> {
         if event::poll(KEY_INTERVAL)? {
             match event::read()? {
                 Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    let interrupted = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+                    let interrupted =
+                        key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
                     if interrupted || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
                         return Ok(());
                     }
@@ -151,9 +155,20 @@ fn draw(views: &[MemberView], history: &History) -> Result<()> {
             Tone::Dim => queue!(out, SetAttribute(Attribute::Dim))?,
             Tone::Plain => {}
         }
-        queue!(out, Print(text), SetAttribute(Attribute::Reset), ResetColor, Clear(ClearType::UntilNewLine), Print("\r\n"))?;
+        queue!(
+            out,
+            Print(text),
+            SetAttribute(Attribute::Reset),
+            ResetColor,
+            Clear(ClearType::UntilNewLine),
+            Print("\r\n")
+        )?;
     }
-    queue!(out, Clear(ClearType::FromCursorDown), cursor::MoveTo(0, u16::try_from(room).unwrap_or(u16::MAX)))?;
+    queue!(
+        out,
+        Clear(ClearType::FromCursorDown),
+        cursor::MoveTo(0, u16::try_from(room).unwrap_or(u16::MAX))
+    )?;
     queue!(out, SetAttribute(Attribute::Dim), Print("q quits"), SetAttribute(Attribute::Reset))?;
     Ok(out.flush()?)
 }

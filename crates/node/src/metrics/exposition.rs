@@ -19,8 +19,11 @@ pub(super) fn to_prometheus(text: &str) -> String {
 /// `ours` (Prometheus text), then those families of `theirs` (OpenMetrics) that ours does not have.
 #[must_use]
 pub fn joined(ours: &str, theirs: &str) -> String {
-    let taken: BTreeSet<&str> =
-        ours.lines().filter_map(|line| line.strip_prefix("# TYPE ")).filter_map(|rest| rest.split(' ').next()).collect();
+    let taken: BTreeSet<&str> = ours
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|rest| rest.split(' ').next())
+        .collect();
     let mut out = ours.to_owned();
     out.push_str(&rewritten(theirs, &taken));
     out

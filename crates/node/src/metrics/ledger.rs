@@ -1,7 +1,7 @@
 //! One ledger: what its runner says about each block that it keeps.
 
-use super::labels::LedgerLabels;
 use super::gauge;
+use super::labels::LedgerLabels;
 use bletchley_api::Followed;
 use bletchley_primitives::{B256, Height, TimestampMs};
 use parking_lot::Mutex;
@@ -119,26 +119,90 @@ impl LedgerFamilies {
 
     fn register_blocks(&self, registry: &mut Registry) {
         registry.register("bletchley_ledger_height", "Height of the newest final block", self.height.clone());
-        registry.register("bletchley_ledger_transactions", "Transactions that became final since the start of the process", self.transactions.clone());
-        registry.register("bletchley_ledger_blocks", "Blocks that became final since the start of the process", self.blocks.clone());
-        registry.register("bletchley_ledger_block_interval_seconds", "Time between final blocks on this node", self.interval.clone());
-        registry.register("bletchley_ledger_finality_seconds", "Time from a block's making, by its own time, to its finality on this node", self.finality.clone());
-        registry.register("bletchley_ledger_block_size_bytes", "Size of final blocks: header, transactions and extension", self.size.clone());
-        registry.register("bletchley_ledger_execute_seconds", "Time that executing a block took", self.execute.clone());
-        registry.register("bletchley_ledger_append_seconds", "Time until a block was on disk", self.append.clone());
-        registry.register("bletchley_ledger_commit_seconds", "Time until readers saw a block that was on disk", self.commit.clone());
+        registry.register(
+            "bletchley_ledger_transactions",
+            "Transactions that became final since the start of the process",
+            self.transactions.clone(),
+        );
+        registry.register(
+            "bletchley_ledger_blocks",
+            "Blocks that became final since the start of the process",
+            self.blocks.clone(),
+        );
+        registry.register(
+            "bletchley_ledger_block_interval_seconds",
+            "Time between final blocks on this node",
+            self.interval.clone(),
+        );
+        registry.register(
+            "bletchley_ledger_finality_seconds",
+            "Time from a block's making, by its own time, to its finality on this node",
+            self.finality.clone(),
+        );
+        registry.register(
+            "bletchley_ledger_block_size_bytes",
+            "Size of final blocks: header, transactions and extension",
+            self.size.clone(),
+        );
+        registry.register(
+            "bletchley_ledger_execute_seconds",
+            "Time that executing a block took",
+            self.execute.clone(),
+        );
+        registry.register(
+            "bletchley_ledger_append_seconds",
+            "Time until a block was on disk",
+            self.append.clone(),
+        );
+        registry.register(
+            "bletchley_ledger_commit_seconds",
+            "Time until readers saw a block that was on disk",
+            self.commit.clone(),
+        );
     }
 
     fn register_standing(&self, registry: &mut Registry) {
-        registry.register("bletchley_ledger_head_age_seconds", "Time since the newest final block", self.head_age.clone());
+        registry.register(
+            "bletchley_ledger_head_age_seconds",
+            "Time since the newest final block",
+            self.head_age.clone(),
+        );
         registry.register("bletchley_engine_epoch", "Epoch of the next block", self.epoch.clone());
-        registry.register("bletchley_engine_round", "Round or view that the engine is in", self.round.clone());
-        registry.register("bletchley_engine_running", "Whether the engine runs: 1 or 0", self.running.clone());
-        registry.register("bletchley_engine_quorum", "Whether enough validators are connected for blocks to become final: 1 or 0", self.quorum.clone());
-        registry.register("bletchley_certificate_height", "Newest height with a checkpoint certificate", self.certified.clone());
-        registry.register("bletchley_certificate_missing_blocks", "Final blocks above the newest certificate", self.uncertified.clone());
-        registry.register("bletchley_sync_target_height", "Height that the node is catching up to; 0 when it is not", self.sync_target.clone());
-        registry.register("bletchley_sync_behind_blocks", "Blocks still to be caught up with", self.behind.clone());
+        registry.register(
+            "bletchley_engine_round",
+            "Round or view that the engine is in",
+            self.round.clone(),
+        );
+        registry.register(
+            "bletchley_engine_running",
+            "Whether the engine runs: 1 or 0",
+            self.running.clone(),
+        );
+        registry.register(
+            "bletchley_engine_quorum",
+            "Whether enough validators are connected for blocks to become final: 1 or 0",
+            self.quorum.clone(),
+        );
+        registry.register(
+            "bletchley_certificate_height",
+            "Newest height with a checkpoint certificate",
+            self.certified.clone(),
+        );
+        registry.register(
+            "bletchley_certificate_missing_blocks",
+            "Final blocks above the newest certificate",
+            self.uncertified.clone(),
+        );
+        registry.register(
+            "bletchley_sync_target_height",
+            "Height that the node is catching up to; 0 when it is not",
+            self.sync_target.clone(),
+        );
+        registry.register(
+            "bletchley_sync_behind_blocks",
+            "Blocks still to be caught up with",
+            self.behind.clone(),
+        );
     }
 
     pub(super) fn meter(&self, name: &str) -> LedgerMeter {
@@ -248,7 +312,11 @@ impl LedgerMeter {
         let span = last.at.duration_since(first.at).max(last.at.elapsed()).as_secs_f64();
         let counted: u64 = recent.blocks.iter().skip(1).map(|block| u64::from(block.transactions)).sum();
         let mut times: Vec<u64> = recent.blocks.iter().map(|block| block.finality_ms).collect();
-        let rate = if span > 0.0 { u32::try_from(counted).map_or(f64::from(u32::MAX), f64::from) / span } else { 0.0 };
+        let rate = if span > 0.0 {
+            u32::try_from(counted).map_or(f64::from(u32::MAX), f64::from) / span
+        } else {
+            0.0
+        };
         times.sort_unstable();
         Some(Finals {
             blocks: times.len(),
@@ -267,7 +335,8 @@ impl LedgerMeter {
     pub fn log(&self, block: &Kept, hash: &dyn Display, transactions: &mut dyn Iterator<Item = B256>) {
         let (ledger, height) = (self.name.as_str(), block.height.0);
         let followed = self.followed.get().filter(|followed| followed.any());
-        let traces = followed.map(|followed| followed.finished(ledger, height, transactions)).unwrap_or_default();
+        let traces =
+            followed.map(|followed| followed.finished(ledger, height, transactions)).unwrap_or_default();
         if traces.is_empty() {
             tracing::debug!(ledger, height, %hash, transactions = block.transactions, "block.final");
             return;
@@ -291,7 +360,10 @@ mod tests {
     #[test]
     fn nearest_rank() {
         let values: Vec<u64> = (1..=100).collect();
-        assert_eq!([percentile(&values, 50), percentile(&values, 99), percentile(&values, 100)], [50, 99, 100]);
+        assert_eq!(
+            [percentile(&values, 50), percentile(&values, 99), percentile(&values, 100)],
+            [50, 99, 100]
+        );
         assert_eq!([percentile(&[7], 50), percentile(&[7], 99), percentile(&[], 50)], [7, 7, 0]);
         assert_eq!(percentile(&[1, 9], 50), 1);
     }

@@ -10,14 +10,19 @@ mod ledger;
 mod peer;
 mod process;
 mod refused;
+mod transport;
 
 pub use exposition::{CONTENT_TYPE, joined};
 pub use ledger::{Finals, Kept, LedgerMeter};
 pub use peer::{Direction, Traffic};
 pub use refused::Refused;
+pub use transport::{EVERYBODY, PeerNames};
 
 use crate::status::LedgerStatus;
-use labels::{ApiLabels, CallLabels, KindLabels, LedgerLabels, NodeLabels, PeerLabels, PoolLabels, RefusedLabels, TrafficLabels};
+use labels::{
+    ApiLabels, CallLabels, KindLabels, LedgerLabels, NodeLabels, PeerLabels, PoolLabels, RefusedLabels,
+    TrafficLabels,
+};
 use ledger::LedgerFamilies;
 use parking_lot::Mutex;
 use process::ProcessGauges;
@@ -28,6 +33,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Most members that have labels of their own; the traffic of further ones is counted together.
@@ -76,6 +82,9 @@ pub struct Meters {
     info: Family<NodeLabels, Gauge>,
     pub(crate) ready: Gauge,
     process: ProcessGauges,
+    /// Labels that methods and peers have asked for; they get one of their own up to the bound.
+    method_labels: AtomicUsize,
+    peer_labels: AtomicUsize,
 }
 
 impl std::fmt::Debug for Meters {
@@ -117,6 +126,8 @@ impl Meters {
             answer_seconds: Family::new_with_constructor(answer_histogram),
             info: Family::default(),
             ready: Gauge::default(),
+            method_labels: AtomicUsize::new(0),
+            peer_labels: AtomicUsize::new(0),
         };
         meters.register(&mut registry);
         *meters.registry.lock() = registry;
@@ -125,18 +136,62 @@ impl Meters {
 
     /// Counters end in `_total` when they are written; the library adds it.
     fn register(&self, registry: &mut Registry) {
-        registry.register("bletchley_pool_transactions", "Transactions in the mempool, by what they wait for", self.pool.clone());
-        registry.register("bletchley_net_peer_connected", "Whether a member is connected: 1 or 0", self.peer_connected.clone());
-        registry.register("bletchley_net_messages", "Messages with members, by protocol and direction", self.messages.clone());
-        registry.register("bletchley_net_message_bytes", "Bytes of messages with members, by protocol and direction", self.message_bytes.clone());
-        registry.register("bletchley_net_refused", "Input from outside that was refused, by who sent it and why", self.refused.clone());
-        registry.register("bletchley_calls_running", "Delegated calls that wait or run on this node", self.calls_running.clone());
-        registry.register("bletchley_calls", "Delegated calls that ended on this node, by result", self.calls.clone());
-        registry.register("bletchley_calls_disagreements", "Delegated calls on which hosts gave different results", self.disagreements.clone());
-        registry.register("bletchley_api_requests", "Requests answered, by method or route and result", self.requests.clone());
-        registry.register("bletchley_api_answer_seconds", "Time from a request's arrival to its answer", self.answer_seconds.clone());
+        registry.register(
+            "bletchley_pool_transactions",
+            "Transactions in the mempool, by what they wait for",
+            self.pool.clone(),
+        );
+        registry.register(
+            "bletchley_net_peer_connected",
+            "Whether a member is connected: 1 or 0",
+            self.peer_connected.clone(),
+        );
+        registry.register(
+            "bletchley_net_messages",
+            "Messages with members, by protocol and direction",
+            self.messages.clone(),
+        );
+        registry.register(
+            "bletchley_net_message_bytes",
+            "Bytes of messages with members, by protocol and direction",
+            self.message_bytes.clone(),
+        );
+        registry.register(
+            "bletchley_net_refused",
+            "Input from outside that was refused, by who sent it and why",
+            self.refused.clone(),
+        );
+        registry.register(
+            "bletchley_calls_running",
+            "Delegated calls that wait or run on this node",
+            self.calls_running.clone(),
+        );
+        registry.register(
+            "bletchley_calls",
+            "Delegated calls that ended on this node, by result",
+            self.calls.clone(),
+        );
+        registry.register(
+            "bletchley_calls_disagreements",
+            "Delegated calls on which hosts gave different results",
+            self.disagreements.clone(),
+        );
+        registry.register(
+            "bletchley_api_requests",
+            "Requests answered, by method or route and result",
+            self.requests.clone(),
+        );
+        registry.register(
+            "bletchley_api_answer_seconds",
+            "Time from a request's arrival to its answer",
+            self.answer_seconds.clone(),
+        );
         registry.register("bletchley_node_info", "Always 1; says who this node is", self.info.clone());
-        registry.register("bletchley_node_ready", "Whether the node would answer ready: 1 or 0", self.ready.clone());
+        registry.register(
+            "bletchley_node_ready",
+            "Whether the node would answer ready: 1 or 0",
+            self.ready.clone(),
+        );
     }
 
     /// The meter of one ledger; the same for the same name.
@@ -190,7 +245,7 @@ impl Meters {
             counter.inc_by(count);
             return;
         }
-        let room = self.requests.len() < METHOD_LABELS_MAX;
+        let room = self.method_labels.fetch_add(1, Ordering::Relaxed) < METHOD_LABELS_MAX;
         let labels = if room { labels } else { ApiLabels { method: OTHER.to_owned(), ..labels } };
         self.requests.get_or_create(&labels).inc_by(count);
     }
@@ -247,11 +302,14 @@ impl Meters {
     }
 
     fn peer_label(&self, peer: &str) -> String {
+        if peer == OTHER || peer == EVERYBODY {
+            return peer.to_owned();
+        }
         let label = PeerLabels { peer: peer.to_owned() };
         if self.peer_connected.get(&label).is_some() {
             return label.peer;
         }
-        if self.peer_connected.len() >= PEER_LABELS_MAX {
+        if self.peer_labels.fetch_add(1, Ordering::Relaxed) >= PEER_LABELS_MAX {
             return OTHER.to_owned();
         }
         drop(self.peer_connected.get_or_create(&label));

@@ -29,7 +29,8 @@ impl Usage {
         Self {
             resident_bytes: field(&status, "VmRSS:").saturating_mul(1024),
             cpu_seconds: cpu_seconds(&read("/proc/self/stat")),
-            open_files: std::fs::read_dir("/proc/self/fd").map_or(0, |files| u64::try_from(files.count()).unwrap_or(0)),
+            open_files: std::fs::read_dir("/proc/self/fd")
+                .map_or(0, |files| u64::try_from(files.count()).unwrap_or(0)),
             open_files_max: field(&read("/proc/self/limits"), "Max open files"),
             threads: field(&status, "Threads:"),
         }
@@ -74,13 +75,33 @@ impl ProcessGauges {
         };
         let start: Gauge = Gauge::default();
         start.set(gauge(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())));
-        registry.register("process_resident_memory_bytes", "Memory of this process that is in RAM", gauges.resident_bytes.clone());
-        registry.register("process_cpu_seconds", "Processor time of this process, user and system", gauges.cpu_seconds.clone());
+        registry.register(
+            "process_resident_memory_bytes",
+            "Memory of this process that is in RAM",
+            gauges.resident_bytes.clone(),
+        );
+        registry.register(
+            "process_cpu_seconds",
+            "Processor time of this process, user and system",
+            gauges.cpu_seconds.clone(),
+        );
         registry.register("process_open_fds", "Open files and sockets", gauges.open_files.clone());
-        registry.register("process_max_fds", "Most files and sockets that may be open", gauges.open_files_max.clone());
+        registry.register(
+            "process_max_fds",
+            "Most files and sockets that may be open",
+            gauges.open_files_max.clone(),
+        );
         registry.register("process_threads", "Threads", gauges.threads.clone());
-        registry.register("process_start_time_seconds", "When this process started, in seconds since 1970", start);
-        registry.register("bletchley_node_uptime_seconds", "Time since this process started", gauges.uptime_seconds.clone());
+        registry.register(
+            "process_start_time_seconds",
+            "When this process started, in seconds since 1970",
+            start,
+        );
+        registry.register(
+            "bletchley_node_uptime_seconds",
+            "Time since this process started",
+            gauges.uptime_seconds.clone(),
+        );
         gauges
     }
 

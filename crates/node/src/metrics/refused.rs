@@ -3,6 +3,8 @@
 /// A reason, as the metric `bletchley_net_refused_total` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refused {
+    /// What no honest member sends; the log says what it was.
+    Nonsense,
     /// It does not decode.
     Malformed,
     /// It is longer than its protocol allows.
@@ -35,7 +37,8 @@ pub enum Refused {
 
 impl Refused {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
+        Self::Nonsense,
         Self::Malformed,
         Self::Oversized,
         Self::WrongLedger,
@@ -56,6 +59,7 @@ impl Refused {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Nonsense => "nonsense",
             Self::Malformed => "malformed",
             Self::Oversized => "oversized",
             Self::WrongLedger => "wrong_ledger",

@@ -38,7 +38,8 @@ fn a_stranger_reads_what_was_counted() {
     assert_eq!(value("bletchley_ledger_transactions_total"), prometheus_parse::Value::Counter(12.0));
     assert_eq!(value("bletchley_net_message_bytes_total"), prometheus_parse::Value::Counter(700.0));
     assert_eq!(value("bletchley_api_requests_total"), prometheus_parse::Value::Counter(2.0));
-    let refused: Vec<_> = scrape.samples.iter().filter(|s| s.metric == "bletchley_net_refused_total").collect();
+    let refused: Vec<_> =
+        scrape.samples.iter().filter(|s| s.metric == "bletchley_net_refused_total").collect();
     assert_eq!(refused.len(), 2);
     let finals = ledger.finals().unwrap_or_default();
     assert_eq!((finals.blocks, finals.p50_ms, finals.p99_ms), (4, 20, 40));

@@ -105,7 +105,8 @@ fn cells(ledger: &LedgerStatus) -> [String; 11] {
     let finality = |of: &super::RecentFinality| format!("{} / {}", duration(of.p50_ms), duration(of.p99_ms));
     let rate = |of: &super::RecentFinality| format!("{:.1}", of.transactions_per_second);
     let pool = &ledger.pool;
-    let deferred = if pool.deferred > 0 { format!("{}+{}", pool.ready, pool.deferred) } else { pool.ready.to_string() };
+    let deferred =
+        if pool.deferred > 0 { format!("{}+{}", pool.ready, pool.deferred) } else { pool.ready.to_string() };
     let connected = ledger.validators.iter().filter(|validator| validator.connected).count();
     [
         ledger.name.clone(),
@@ -141,7 +142,12 @@ fn remarks(views: &[MemberView]) -> Vec<Line> {
         lines.push(line(Tone::Bad, format!("{}: {reason}", names.join(", "))));
     }
     for (name, ledger) in split_ledgers(views) {
-        lines.push(line(Tone::Bad, format!("{name}: members have different blocks at height {ledger}: run `bletchley verify` on each")));
+        lines.push(line(
+            Tone::Bad,
+            format!(
+                "{name}: members have different blocks at height {ledger}: run `bletchley verify` on each"
+            ),
+        ));
     }
     lines
 }
@@ -150,7 +156,8 @@ fn remarks(views: &[MemberView]) -> Vec<Line> {
 fn split_ledgers(views: &[MemberView]) -> BTreeSet<(String, u64)> {
     let mut heads: BTreeMap<(String, u64), bletchley_primitives::BlockHash> = BTreeMap::new();
     let mut split = BTreeSet::new();
-    for ledger in views.iter().filter_map(|view| view.state.as_ref().ok()).flat_map(|report| &report.ledgers) {
+    for ledger in views.iter().filter_map(|view| view.state.as_ref().ok()).flat_map(|report| &report.ledgers)
+    {
         let place = (ledger.name.clone(), ledger.height.0);
         let head = heads.entry(place.clone()).or_insert(ledger.head);
         if *head != ledger.head {
@@ -198,10 +205,14 @@ impl History {
             .iter()
             .map(|(ledger, rates)| {
                 let highest = rates.iter().copied().fold(0.0, f64::max);
-                let label = format!("{ledger:<name_width$}  {:>8.1} tx/s  ", rates.back().copied().unwrap_or(0.0));
+                let label =
+                    format!("{ledger:<name_width$}  {:>8.1} tx/s  ", rates.back().copied().unwrap_or(0.0));
                 let room = width.saturating_sub(label.chars().count()).min(BARS_MAX);
-                let bars: String =
-                    rates.iter().skip(rates.len().saturating_sub(room)).map(|rate| bar(*rate, highest)).collect();
+                let bars: String = rates
+                    .iter()
+                    .skip(rates.len().saturating_sub(room))
+                    .map(|rate| bar(*rate, highest))
+                    .collect();
                 line(Tone::Plain, format!("{label}{bars}"))
             })
             .collect()

@@ -62,11 +62,8 @@ impl Members {
     /// Asks all of them at once.
     pub(crate) fn look(&self) -> Vec<MemberView> {
         std::thread::scope(|scope| {
-            let asked: Vec<_> = self
-                .folders
-                .iter()
-                .map(|(name, data)| (name, scope.spawn(move || self.ask(data))))
-                .collect();
+            let asked: Vec<_> =
+                self.folders.iter().map(|(name, data)| (name, scope.spawn(move || self.ask(data)))).collect();
             asked
                 .into_iter()
                 .map(|(name, asking)| {
@@ -83,7 +80,8 @@ impl Members {
         let running = running.and_then(|text| serde_json::from_str::<Running>(&text).ok());
         let running = running.ok_or_else(|| "not running".to_owned())?;
         let url = format!("{}/status", running.rest);
-        let silent = |why: String| format!("process {} does not answer at {}: {why}", running.pid, running.rest);
+        let silent =
+            |why: String| format!("process {} does not answer at {}: {why}", running.pid, running.rest);
         let mut response = self.agent.get(&url).call().map_err(|error| silent(error.to_string()))?;
         if !response.status().is_success() {
             return Err(silent(response.status().to_string()));
@@ -118,13 +116,18 @@ mod tests {
             std::fs::create_dir_all(data.member(name).root()).unwrap();
         }
         // Port 1 on loopback refuses connections.
-        let stale = r#"{"pid":7,"rpc":"http://127.0.0.1:1","ws":"","rest":"http://127.0.0.1:1","admin_token":""}"#;
+        let stale =
+            r#"{"pid":7,"rpc":"http://127.0.0.1:1","ws":"","rest":"http://127.0.0.1:1","admin_token":""}"#;
         std::fs::write(data.member("bank-b").running(), stale).unwrap();
         let views = Members::of(&data).unwrap().look();
         let names: Vec<_> = views.iter().map(|view| view.name.as_str()).collect();
         assert_eq!(names, ["bank-a", "bank-b"]);
         assert_eq!(views[0].state.as_ref().unwrap_err(), "not running");
-        assert!(views[1].state.as_ref().unwrap_err().starts_with("process 7 does not answer"), "{:?}", views[1]);
+        assert!(
+            views[1].state.as_ref().unwrap_err().starts_with("process 7 does not answer"),
+            "{:?}",
+            views[1]
+        );
         assert!(Members::of(&DataDir::new(folder.path().join("nothing"))).is_err());
     }
 }

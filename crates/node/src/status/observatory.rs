@@ -2,8 +2,8 @@
 
 use super::quorum::{NoQuorum, QuorumWatch, quorum};
 use super::report::{
-    CallCounts, LedgerStatus, PeerStatus, PoolCounts, RecentFinality, StatusReport, SyncProgress, ValidatorStatus,
-    grouped,
+    CallCounts, LedgerStatus, PeerStatus, PoolCounts, RecentFinality, StatusReport, SyncProgress,
+    ValidatorStatus, grouped,
 };
 use crate::metrics::{CallResult, LedgerMeter, Meters, gauge, joined};
 use anyhow::{Context, Result};
@@ -18,7 +18,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// How often the quorum is looked at, for the log.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// A quorum that is gone for less than this is not worth a word: members connect one after the other.
 const QUORUM_GRACE: Duration = Duration::from_secs(3);
 
@@ -229,7 +229,12 @@ impl Observatory {
         }
     }
 
-    fn ledger(&self, standing: &Standing, connected: &BTreeSet<PeerId>, peers: &[PeerStatus]) -> LedgerStatus {
+    fn ledger(
+        &self,
+        standing: &Standing,
+        connected: &BTreeSet<PeerId>,
+        peers: &[PeerStatus],
+    ) -> LedgerStatus {
         let sources = &standing.sources;
         let head = (sources.head)();
         let epoch = epoch_of(head.height.next(), sources.schedule.epoch_blocks());
@@ -310,7 +315,9 @@ fn reasons(ledger: &LedgerStatus) -> Vec<String> {
     let name = &ledger.name;
     let mut reasons = Vec::new();
     if !ledger.running {
-        reasons.push(format!("engine stopped: ledger {name} takes no more blocks; see the log, then restart the node"));
+        reasons.push(format!(
+            "engine stopped: ledger {name} takes no more blocks; see the log, then restart the node"
+        ));
     }
     if let Some(syncing) = &ledger.syncing {
         let (at, to) = (grouped(syncing.at.0), grouped(syncing.to.0));

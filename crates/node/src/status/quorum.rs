@@ -28,8 +28,11 @@ impl NoQuorum {
     pub fn seen_by(me: PeerId, validators: &Validators, connected: &BTreeSet<PeerId>) -> Option<Self> {
         let here = |peer: &PeerId| *peer == me || connected.contains(peer);
         let all = validators.as_slice();
-        let missing: Vec<String> =
-            all.iter().filter(|validator| !here(&validator.peer)).map(|validator| validator.name.clone()).collect();
+        let missing: Vec<String> = all
+            .iter()
+            .filter(|validator| !here(&validator.peer))
+            .map(|validator| validator.name.clone())
+            .collect();
         let (present, needed) = (all.len() - missing.len(), quorum(all.len()));
         (present < needed).then_some(Self { missing, connected: present, of: all.len(), needed })
     }
@@ -120,7 +123,9 @@ mod tests {
     #[test]
     fn it_names_who_is_missing() {
         let all = validators(&["bank-a", "bank-b", "maker", "regulator"]);
-        let seen = |connected: &[u8]| NoQuorum::seen_by(peer(1), &all, &connected.iter().map(|n| peer(*n)).collect());
+        let seen = |connected: &[u8]| {
+            NoQuorum::seen_by(peer(1), &all, &connected.iter().map(|n| peer(*n)).collect())
+        };
         assert_eq!(seen(&[2, 3]), None);
         let message = seen(&[3]).map(|lost| lost.to_string()).unwrap_or_default();
         assert_eq!(message, "waiting for bank-b and regulator (2 of 4 connected, 3 needed)");
@@ -147,7 +152,11 @@ mod tests {
         let all = validators(&["a", "b", "c", "d"]);
         let watch = QuorumWatch::default();
         let lost = NoQuorum::seen_by(peer(1), &all, &BTreeSet::new());
-        assert!(watch.note("evm", lost.clone()).is_some_and(|message| message.starts_with("no quorum: waiting for b")));
+        assert!(
+            watch
+                .note("evm", lost.clone())
+                .is_some_and(|message| message.starts_with("no quorum: waiting for b"))
+        );
         assert!(watch.note("evm", lost).is_some());
         assert_eq!(watch.note("evm", None), None);
         assert!(watch.lost.lock().is_empty());

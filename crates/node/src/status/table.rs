@@ -20,7 +20,8 @@ pub(crate) fn table(columns: &[Column], rows: &[Vec<String>]) -> Vec<String> {
         let widest = (0..rows.len()).filter_map(|row| cells(row).get(index)).map(|cell| cell.chars().count());
         widest.max().unwrap_or(0).max(heading.len())
     };
-    let widths: Vec<usize> = columns.iter().enumerate().map(|(index, column)| width(index, column.0)).collect();
+    let widths: Vec<usize> =
+        columns.iter().enumerate().map(|(index, column)| width(index, column.0)).collect();
     let line = |texts: Vec<&str>| {
         let mut out = String::new();
         for ((text, column), width) in texts.into_iter().zip(columns).zip(&widths) {

@@ -22,8 +22,14 @@ impl Ledgers {
         let tokens = self.tokens.clone();
         let pool = Arc::new(move || PoolCounts { ready: tokens.ready(), deferred: 0 });
         let agreement = genesis.agreements.tokens;
-        let mut sources =
-            self.sources(genesis, "tokens", genesis.tokens().ledger, self.tokens.clone(), &agreement, &engines.tokens);
+        let mut sources = self.sources(
+            genesis,
+            "tokens",
+            genesis.tokens().ledger,
+            self.tokens.clone(),
+            &agreement,
+            &engines.tokens,
+        );
         sources.pool = pool;
         observatory.add(sources);
         let (evm, machine) = (self.evm.clone(), self.evm.machine());
@@ -32,8 +38,14 @@ impl Ledgers {
             PoolCounts { ready, deferred: status.pending.saturating_add(status.queued).saturating_sub(ready) }
         });
         let agreement = genesis.agreements.evm;
-        let mut sources =
-            self.sources(genesis, "evm", genesis.evm.ledger_id(), self.evm.machine(), &agreement, &engines.evm);
+        let mut sources = self.sources(
+            genesis,
+            "evm",
+            genesis.evm.ledger_id(),
+            self.evm.machine(),
+            &agreement,
+            &engines.evm,
+        );
         sources.pool = pool;
         observatory.add(sources);
         observatory

@@ -22,8 +22,10 @@ fn world() -> World {
     let seen = connected.clone();
     let mut node = NodeSources::alone("trade", "bank-a", peer(1));
     node.connected = Arc::new(move || seen.lock().clone());
-    node.peers = Arc::new(|| vec![PeerStatus { name: "bank-b".to_owned(), connected: true, ..PeerStatus::default() }]);
-    node.extra = Arc::new(|| "# HELP theirs Theirs.\n# TYPE theirs counter\ntheirs_total 5\n# EOF\n".to_owned());
+    node.peers =
+        Arc::new(|| vec![PeerStatus { name: "bank-b".to_owned(), connected: true, ..PeerStatus::default() }]);
+    node.extra =
+        Arc::new(|| "# HELP theirs Theirs.\n# TYPE theirs counter\ntheirs_total 5\n# EOF\n".to_owned());
     let observatory = Observatory::new(meters.clone(), node);
     let (running, syncing) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
     let (runs, syncs) = (running.clone(), syncing.clone());
@@ -113,6 +115,9 @@ fn one_scrape_has_ours_and_theirs() {
     for name in ["theirs_total", "bletchley_ledger_height", "bletchley_engine_round", "process_open_fds"] {
         assert!(has(name), "{name} is missing");
     }
-    assert!(metrics.contains("bletchley_pool_transactions{ledger=\"tokens\",state=\"deferred\"} 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("bletchley_pool_transactions{ledger=\"tokens\",state=\"deferred\"} 1\n"),
+        "{metrics}"
+    );
     assert!(metrics.contains("bletchley_certificate_missing_blocks{ledger=\"tokens\"} 1\n"), "{metrics}");
 }

@@ -268,18 +268,26 @@ impl StoredFinality {
             _ => Ok(None),
         }
     }
-}
 
-impl FinalityReader for StoredFinality {
-    fn certificate(&self, height: Height) -> Result<Option<Certificate>, FinalityReadError> {
+    /// The certificate that stands in the table.
+    ///
+    /// # Errors
+    /// [`FinalityReadError`].
+    pub fn gathered(&self, height: Height) -> Result<Option<Certificate>, FinalityReadError> {
         let damaged = |source| FinalityReadError::Damaged { height, source };
-        if let Some(certificate) = self.beside(height)? {
-            return Ok(Some(certificate));
-        }
         let Some(bytes) = self.store.table_get(CERTIFICATES_TABLE, &height.0.to_be_bytes())? else {
             return Ok(None);
         };
         decode_bounded(&bytes, Certificate::SIZE_BYTES_MAX).map(Some).map_err(damaged)
+    }
+}
+
+impl FinalityReader for StoredFinality {
+    fn certificate(&self, height: Height) -> Result<Option<Certificate>, FinalityReadError> {
+        match self.beside(height)? {
+            Some(certificate) => Ok(Some(certificate)),
+            None => self.gathered(height),
+        }
     }
 
     fn header(&self, height: Height) -> Result<Option<Bytes>, FinalityReadError> {

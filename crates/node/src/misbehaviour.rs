@@ -18,6 +18,8 @@ pub enum MisbehaviourKind {
     Receipt,
     /// A call whose receipt the record lacks, or holds in another place.
     WithheldCall,
+    /// A registry state that does not follow the parent's, or none where there must be one.
+    Anchor,
     /// Receipts that nothing asked for, or more than a block holds.
     SurplusReceipts,
     /// A header that says something else than execution gives.
@@ -40,6 +42,7 @@ impl MisbehaviourKind {
             ExecuteError::Mismatch { .. } => Some(Self::Result),
             ExecuteError::Record { source, .. } => match source {
                 RecordError::Anchor { .. } => None,
+                RecordError::Backwards { .. } | RecordError::NoRegistry { .. } => Some(Self::Anchor),
                 RecordError::Receipt { .. } => Some(Self::Receipt),
                 RecordError::Order { .. } => Some(Self::WithheldCall),
                 RecordError::Surplus(_) | RecordError::TooMany { .. } => Some(Self::SurplusReceipts),

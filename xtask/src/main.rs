@@ -22,7 +22,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Installs what is missing, builds the node and starts it; arguments go to `bletchley up`.
+    /// Installs what is missing, builds and starts a consortium of four; arguments go to `bletchley up`.
     Up(up::Up),
     /// Runs every check of the project.
     Test(test::Test),

@@ -1,4 +1,4 @@
-//! `cargo xtask up`: from a fresh machine to a running node.
+//! `cargo xtask up`: from a fresh machine to a running consortium.
 
 use crate::place::Place;
 use crate::{run, say};
@@ -9,19 +9,19 @@ use std::process::Command;
 /// Arguments of `up`.
 #[derive(Args)]
 pub(crate) struct Up {
-    /// Go to `bletchley up`, for example --dev or --data DIR.
+    /// Go to `bletchley up`, for example --members 7, --dev or --data DIR.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
 
 impl Up {
-    /// Checks, builds, and becomes the node.
+    /// Checks, builds, and becomes `bletchley up`.
     pub(crate) fn run(self, place: &Place) -> Result<()> {
         say::step("looking for a Rust toolchain and a C compiler");
         say::step(&format!("found {}", run::output_of(Command::new("rustc").arg("--version"))?.trim()));
         ensure_c_compiler()?;
         build_binary(place, "bletchley-node", "bletchley")?;
-        say::step("starting the node; Ctrl-C stops it and the data stays");
+        say::step("starting; Ctrl-C stops everything and the data stays");
         let mut node = Command::new(place.built("bletchley"));
         node.arg("up").args(&self.args);
         run::become_program(&mut node)

@@ -72,12 +72,12 @@ impl Bench {
     fn start(&self, folder: &Path, report: &mut Report) -> Result<()> {
         let data = path(folder, "start")?;
         self.say("start: a new folder, then the same again");
-        let first = Node::bletchley(&self.bletchley, &["--data", &data])?;
+        let first = Node::bletchley(&self.bletchley, &["--data", &data, "--members", "1"])?;
         let fresh = first.ready;
         first.await_idle()?;
         let idle = first.resident_bytes()? as f64 / 1e6;
         first.stop()?;
-        let again = Node::bletchley(&self.bletchley, &["--data", &data])?;
+        let again = Node::bletchley(&self.bletchley, &["--data", &data, "--members", "1"])?;
         let ready = again.ready;
         again.await_idle()?;
         let idle_again = again.resident_bytes()? as f64 / 1e6;
@@ -156,7 +156,7 @@ impl Bench {
 
     fn ours(&self, population: &Population, data: &str, transactions: usize) -> Result<Load> {
         self.say(&format!("bletchley: {} accounts", population.holders.len()));
-        let genesis = Node::bletchley(&self.bletchley, &["--data", data])?; // makes keys and a genesis document
+        let genesis = Node::bletchley(&self.bletchley, &["--data", data, "--members", "1", "--block-ms", "500"])?; // makes keys and a genesis document
         genesis.stop()?;
         let document = Path::new(data).join("genesis.json");
         let mut genesis: Value = serde_json::from_slice(&std::fs::read(&document)?)?;
@@ -169,7 +169,7 @@ impl Bench {
         evm.insert("alloc".into(), population.alloc()?);
         std::fs::write(&document, serde_json::to_vec(&genesis)?)?;
         std::fs::remove_dir_all(Path::new(data).join("ledgers"))?;
-        let node = Node::bletchley(&self.bletchley, &["--data", data, "--block-ms", "500"])?;
+        let node = Node::bletchley(&self.bletchley, &["--data", data])?;
         let load = erc20::load(&node, population, transactions)?;
         self.say(&format!("{load:?}, {:.0} MB", node.resident_bytes()? as f64 / 1e6));
         node.stop()?;
@@ -225,7 +225,7 @@ impl Bench {
     fn tokens(&self, folder: &Path, report: &mut Report) -> Result<()> {
         self.say("tokens: transfers on the UTXO ledger");
         let data = path(folder, "tokens")?;
-        let node = Node::bletchley(&self.bletchley, &["--data", &data, "--block-ms", "200"])?;
+        let node = Node::bletchley(&self.bletchley, &["--data", &data, "--members", "1", "--block-ms", "200"])?;
         let load = tokens::load(&node, self.transactions)?;
         self.say(&format!("{load:?}"));
         node.stop()?;

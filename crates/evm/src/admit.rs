@@ -1,7 +1,7 @@
 //! What a transaction must satisfy before it enters the pool, beyond what the pool itself looks at.
 
 use alloy_consensus::Transaction as _;
-use alloy_primitives::Bytes;
+use alloy_primitives::{B256, Bytes};
 use revm::{
     DatabaseRef,
     context_interface::{cfg::GasParams, result::InvalidTransaction},
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::{
     core::Core,
-    pool::SubmitError,
+    pool::{Origin, SubmitError},
     state::BlockView,
     tx::{self, Arrival, RecoveredTx},
 };
@@ -103,10 +103,20 @@ fn check_sender_code(view: &BlockView, tx: &RecoveredTx) -> Result<(), SubmitErr
     if code.is_empty() || code.is_eip7702() { Ok(()) } else { Err(SubmitError::SenderHasCode(tx.sender)) }
 }
 
-/// Decodes transactions, recovers their signers in parallel, and puts them into the pool, all in one go.
-pub(crate) fn submit(core: &Arc<Core>, raws: Vec<Bytes>) -> Vec<Result<Arc<RecoveredTx>, SubmitError>> {
-    let known = |hash: &alloy_primitives::B256| core.pool.lock().get(hash);
-    let arrivals = tx::recover_batch(raws, &core.rules, known);
+/// Decodes transactions, recovers their signers in parallel, and puts them into the pool, all in one go. What another
+/// member sent is recovered only if it is neither in the pool nor in one of the last blocks.
+pub(crate) fn submit(
+    core: &Arc<Core>,
+    raws: Vec<Bytes>,
+    origin: Origin,
+) -> Vec<Result<Arc<RecoveredTx>, SubmitError>> {
+    let arrivals = tx::recover_batch(raws, &core.rules, || {
+        let pool = core.pool.lock();
+        move |hash: &B256| {
+            let known = pool.contains(hash) || origin == Origin::Peer && core.recent.contains(hash);
+            known.then_some(SubmitError::AlreadyKnown)
+        }
+    });
     let (base_fee, tip_min) = {
         let pool = core.pool.lock();
         (pool.base_fee(), pool.limits().tip_min)
@@ -114,7 +124,7 @@ pub(crate) fn submit(core: &Arc<Core>, raws: Vec<Bytes>) -> Vec<Result<Arc<Recov
     let checked: Vec<Result<Arc<RecoveredTx>, SubmitError>> = arrivals
         .into_iter()
         .map(|arrival| match arrival? {
-            Arrival::Known(_) => Err(SubmitError::AlreadyKnown),
+            Arrival::Known(refusal) => Err(refusal),
             Arrival::Fresh(tx) if tx.impersonated && !core.dev.lock().is_impersonated(&tx.sender) => {
                 Err(SubmitError::NotImpersonated(tx.sender))
             }
@@ -130,14 +140,23 @@ pub(crate) fn submit(core: &Arc<Core>, raws: Vec<Bytes>) -> Vec<Result<Arc<Recov
             .map(|tx| {
                 let tx = tx?;
                 check_sender_code(&view, &tx)?;
-                pool.insert(tx.clone(), Core::sender_account(&view, &tx.sender))?;
+                pool.insert(tx.clone(), Core::sender_account(&view, &tx.sender), origin)?;
                 Ok(tx)
             })
             .collect()
     };
+    if origin == Origin::Local && !core.local.is_empty() {
+        let raws: Vec<Bytes> = outcomes.iter().flatten().map(|tx| tx.raw.clone()).collect();
+        if !raws.is_empty() {
+            core.local.tell(&raws);
+        }
+    }
     for tx in outcomes.iter().flatten() {
         core.observer.pooled(tx);
-        core.prefetcher.offer(core, tx);
+        // The member whose client sent it starts its calls; the others hear of the receipts, or ask when they build.
+        if origin == Origin::Local {
+            core.prefetcher.offer(core, tx);
+        }
     }
     outcomes
 }

@@ -18,6 +18,7 @@ use std::{
 
 use crate::{
     admit::Admission,
+    arrivals::{Listeners, Recent},
     block::{self, BlockCache, EvmBlock, Kept},
     dev::DevState,
     execute::{Above, Reader},
@@ -133,7 +134,7 @@ impl HeadBlock {
 
 /// What the machine and the readers of one ledger share.
 ///
-/// Locks are taken in this order: `held`, `pool`, `head`, then those inside `state`.
+/// Locks are taken in this order: `held`, `pool`, `recent`, `head`, then those inside `state`.
 pub(crate) struct Core {
     pub(crate) genesis: Genesis,
     pub(crate) ledger: LedgerId,
@@ -148,6 +149,10 @@ pub(crate) struct Core {
     pub(crate) dev: Mutex<DevState>,
     pub(crate) prefetcher: Prefetcher,
     pub(crate) admission: Admission,
+    /// Who hears of what this node's clients submit.
+    pub(crate) local: Listeners,
+    /// Transactions that became final lately.
+    pub(crate) recent: Recent,
     head: RwLock<Arc<HeadBlock>>,
     /// The latest time that anyone's clock told: what prefetched calls take for their block's, a development ledger's
     /// offset added.
@@ -207,6 +212,8 @@ impl Core {
             cache: Mutex::new(BlockCache::default()),
             dev: Mutex::new(DevState::default()),
             prefetcher: Prefetcher::default(),
+            local: Listeners::default(),
+            recent: Recent::default(),
             admission: Admission::new(genesis.fork.spec(), genesis.gas_limit),
             time_hint_ms: AtomicU64::new(head.time_ms.0),
             head: RwLock::new(Arc::new(head)),
@@ -299,7 +306,7 @@ impl Core {
         Ok(kept)
     }
 
-    /// Brings the pool up to date with a block.
+    /// Brings the pool up to date with a block, whoever proposed it.
     pub(crate) fn advance_pool(&self, block: &EvmBlock) {
         use alloy_consensus::Transaction as _;
         let mut next_nonces: FxHashMap<alloy_primitives::Address, u64> = FxHashMap::default();
@@ -307,6 +314,7 @@ impl Core {
             next_nonces.insert(tx.sender, tx.tx.nonce().saturating_add(1));
         }
         let base_fee = header::next_base_fee(self.genesis.base_fee, &block.header);
+        self.recent.put(block);
         self.pool.lock().advance(&next_nonces, base_fee);
     }
 }

@@ -284,6 +284,7 @@ impl DevHandle {
             Ok(())
         })?;
         core.cache.lock().forget_above(height);
+        core.recent.clear();
         {
             let mut pool = core.pool.lock();
             pool.clear();

@@ -15,7 +15,7 @@ use crate::{
     dev::{self, DevHandle},
     genesis::{Fork, Genesis},
     machine::EvmMachine,
-    pool::{Dropped, PoolContent, PoolLimits, PoolStatus, SubmitError},
+    pool::{Dropped, Origin, PoolContent, PoolLimits, PoolStatus, SubmitError},
     prefetch,
     read::{BlockRef, LookupError},
     receipts::MinedReceipt,
@@ -259,17 +259,34 @@ impl EvmLedger {
     /// # Errors
     /// [`SubmitError`].
     pub fn submit(&self, raw: Bytes) -> Result<B256, SubmitError> {
-        let outcome = admit::submit(&self.core, vec![raw]).pop();
+        let outcome = admit::submit(&self.core, vec![raw], Origin::Local).pop();
         outcome.unwrap_or(Err(SubmitError::AlreadyKnown)).map(|tx| tx.hash)
     }
 
     /// Takes signed transactions in, all in one go: signers are recovered in parallel. One outcome each, in order.
     #[must_use]
     pub fn submit_batch(&self, raws: &[Bytes]) -> Vec<Result<B256, SubmitError>> {
-        admit::submit(&self.core, raws.to_vec())
-            .into_iter()
-            .map(|outcome| outcome.map(|tx| tx.hash))
-            .collect()
+        self.admit(raws, Origin::Local)
+    }
+
+    /// Takes in signed transactions that another member sent, all in one go. They are checked as a client's are, but no
+    /// listener of [`Self::on_local`] hears of them, no delegated call is started for them, and they have room in a part
+    /// of the mempool only ([`PoolLimits::peer_txs_max`]). One that is in the pool or in one of the last blocks costs no
+    /// recovery, and is refused as known. One outcome each, in order; the caller bounds how many it takes from whom.
+    #[must_use]
+    pub fn submit_from_peers(&self, raws: &[Bytes]) -> Vec<Result<B256, SubmitError>> {
+        self.admit(raws, Origin::Peer)
+    }
+
+    fn admit(&self, raws: &[Bytes], origin: Origin) -> Vec<Result<B256, SubmitError>> {
+        let outcomes = admit::submit(&self.core, raws.to_vec(), origin);
+        outcomes.into_iter().map(|outcome| outcome.map(|tx| tx.hash)).collect()
+    }
+
+    /// Calls `listener` with the canonical bytes of transactions that entered the mempool from this node's clients, once
+    /// for each call that submitted some, on the thread that submitted; it must be quick.
+    pub fn on_local(&self, listener: impl Fn(&[Bytes]) + Send + Sync + 'static) {
+        self.core.local.add(Box::new(listener));
     }
 
     /// Takes a transaction of an impersonated sender in. Missing nonce, gas and fees are filled in.

@@ -14,6 +14,7 @@
 //! ```
 
 mod admit;
+mod arrivals;
 mod block;
 mod body;
 mod call;

@@ -270,8 +270,10 @@ impl EvmMachine {
 
     /// Takes signers that the pool already knows, and recovers the others.
     fn recover(&self, raws: Vec<Bytes>) -> Vec<Result<Arc<RecoveredTx>, TxError>> {
-        let known = |hash: &B256| self.core.pool.lock().get(hash);
-        let arrivals = tx::recover_batch(raws, &self.core.rules, known);
+        let arrivals = tx::recover_batch(raws, &self.core.rules, || {
+            let pool = self.core.pool.lock();
+            move |hash: &B256| pool.get(hash)
+        });
         arrivals.into_iter().map(|arrival| arrival.map(tx::Arrival::into_tx)).collect()
     }
 }

@@ -158,9 +158,6 @@ struct Decoded {
     raw: Bytes,
 }
 
-/// A decoded transaction with the digests and signatures that are to be recovered for it.
-type Pending = (Decoded, Vec<(B256, Signature)>);
-
 fn decode(raw: Bytes, rules: &TxRules) -> Result<Decoded, TxError> {
     if raw.len() > TX_SIZE_BYTES_MAX {
         return Err(TxError::TooLong(raw.len()));
@@ -252,14 +249,14 @@ impl Decoded {
 
 /// A transaction that came from outside.
 #[derive(Debug, Clone)]
-pub(crate) enum Arrival {
-    /// It was here before.
-    Known(Arc<RecoveredTx>),
+pub(crate) enum Arrival<K> {
+    /// It was here before; what is known of it.
+    Known(K),
     /// Its signer was recovered now.
     Fresh(Arc<RecoveredTx>),
 }
 
-impl Arrival {
+impl Arrival<Arc<RecoveredTx>> {
     pub(crate) fn into_tx(self) -> Arc<RecoveredTx> {
         match self {
             Self::Known(tx) | Self::Fresh(tx) => tx,
@@ -267,32 +264,38 @@ impl Arrival {
     }
 }
 
-/// Decodes transactions and recovers the signers of those that `known` does not hold; large batches in parallel.
-pub(crate) fn recover_batch(
+/// Decodes transactions and recovers the signers of those that nothing is known of; large batches in parallel. `known`
+/// gives the look-up by hash: it may hold a lock, which is taken once and let go before anything is recovered.
+pub(crate) fn recover_batch<K, L: Fn(&B256) -> Option<K>>(
     raws: Vec<Bytes>,
     rules: &TxRules,
-    known: impl Fn(&B256) -> Option<Arc<RecoveredTx>>,
-) -> Vec<Result<Arrival, TxError>> {
+    known: impl FnOnce() -> L,
+) -> Vec<Result<Arrival<K>, TxError>> {
     let inline = raws.len() <= INLINE_MAX;
-    let decoded: Vec<Result<Pending, TxError>> = if inline {
-        raws.into_iter().map(|raw| decode_with_digests(raw, rules)).collect()
+    let decoded: Vec<Result<Decoded, TxError>> = if inline {
+        raws.into_iter().map(|raw| decode(raw, rules)).collect()
     } else {
-        raws.into_par_iter().with_min_len(DECODE_CHUNK).map(|raw| decode_with_digests(raw, rules)).collect()
+        raws.into_par_iter().with_min_len(DECODE_CHUNK).map(|raw| decode(raw, rules)).collect()
     };
-    let mut items: Vec<(B256, Signature)> = Vec::with_capacity(decoded.len());
-    let looked_up: Vec<_> = decoded
+    let lookup = known();
+    let looked_up: Vec<Result<Result<Decoded, K>, TxError>> = decoded
         .into_iter()
-        .map(|entry| {
-            entry.map(|(decoded, digests)| match known(&decoded.hash) {
-                Some(tx) => Err(tx),
-                None => {
-                    items.extend(digests);
-                    Ok(decoded)
-                }
+        .map(|decoded| {
+            decoded.map(|decoded| match lookup(&decoded.hash) {
+                Some(known) => Err(known),
+                None => Ok(decoded),
             })
         })
         .collect();
-    let signers = if inline {
+    drop(lookup);
+    let unknown: Vec<&Decoded> =
+        looked_up.iter().filter_map(|entry| entry.as_ref().ok()?.as_ref().ok()).collect();
+    let items: Vec<(B256, Signature)> = if unknown.len() <= INLINE_MAX {
+        unknown.into_iter().flat_map(Decoded::signatures).collect()
+    } else {
+        unknown.into_par_iter().with_min_len(DECODE_CHUNK).flat_map_iter(Decoded::signatures).collect()
+    };
+    let signers = if items.len() <= INLINE_MAX {
         items.iter().map(|(digest, signature)| recover(*digest, signature)).collect()
     } else {
         recover_all(&items)
@@ -302,7 +305,7 @@ pub(crate) fn recover_batch(
         .into_iter()
         .map(|entry| match entry? {
             Ok(decoded) => decoded.finish(&mut signers, rules).map(|tx| Arrival::Fresh(Arc::new(tx))),
-            Err(tx) => Ok(Arrival::Known(tx)),
+            Err(known) => Ok(Arrival::Known(known)),
         })
         .collect()
 }
@@ -325,12 +328,6 @@ pub(crate) fn recover_authorizations(authorizations: &[SignedAuthorization]) -> 
 /// The signature as it is recovered. A parity above 1 is invalid (EIP-7702) and recovers nobody.
 fn authorization_signature(authorization: &SignedAuthorization) -> Signature {
     joined(authorization.r(), authorization.s(), authorization.y_parity())
-}
-
-fn decode_with_digests(raw: Bytes, rules: &TxRules) -> Result<Pending, TxError> {
-    let decoded = decode(raw, rules)?;
-    let items = decoded.signatures().collect();
-    Ok((decoded, items))
 }
 
 /// A transaction from this ledger's own data, whose sender is known.

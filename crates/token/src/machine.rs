@@ -5,10 +5,10 @@ use crate::block::{Base, Delta, Frame, Run, transactions_root};
 use crate::header::{Header, split_body};
 use crate::limits::{PROPOSE_SIZE_BYTES_MAX, PROPOSE_TRANSACTIONS_MAX, SUBMIT_BATCH_MAX};
 use crate::lock::LockError;
-use crate::mempool::{BlockChanges, Pool, SubmitError};
+use crate::mempool::{BlockChanges, Origin, Pool, SubmitError};
 use crate::rules::RuleError;
 use crate::state::{EntryRevision, Loader, RowError, State, unpack};
-use crate::transaction::Checked;
+use crate::transaction::{Checked, TransactionError};
 use crate::tree::OutputTree;
 use crate::{OutputRef, header};
 use bletchley_ledger::{
@@ -128,6 +128,7 @@ pub struct TokenMachine {
     pending: Mutex<Pending>,
     listeners: RwLock<Vec<Listener>>,
     waking: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
+    local: RwLock<Vec<Box<dyn Fn(&[Bytes]) + Send + Sync>>>,
 }
 
 impl std::fmt::Debug for TokenMachine {
@@ -182,6 +183,7 @@ impl TokenMachine {
             pending: Mutex::new(Pending::default()),
             listeners: RwLock::new(Vec::new()),
             waking: RwLock::new(Vec::new()),
+            local: RwLock::new(Vec::new()),
         }
     }
 
@@ -205,6 +207,12 @@ impl TokenMachine {
         self.waking.write().push(Box::new(listener));
     }
 
+    /// Calls `listener` with the canonical bytes of transactions that entered the mempool from this node's clients, once
+    /// for each call that submitted some, on the thread that submitted; it must be quick.
+    pub fn on_local(&self, listener: impl Fn(&[Bytes]) + Send + Sync + 'static) {
+        self.local.write().push(Box::new(listener));
+    }
+
     /// Takes in one transaction.
     ///
     /// # Errors
@@ -221,19 +229,71 @@ impl TokenMachine {
             return batch.iter().map(|_| Err(SubmitError::Batch(batch.len()))).collect();
         }
         let checked = Checked::decode_all(self.genesis.ledger, batch, |_| None);
-        let mut results: Vec<Result<TxId, SubmitError>> = {
-            let state = self.state.read();
-            let mut pool = self.pool.lock();
-            checked.into_iter().map(|tx| pool.admit(&state, &*self.store, Arc::new(tx?))).collect()
-        };
-        if results.iter().any(Result::is_ok) {
-            self.waking.read().iter().for_each(|listener| listener());
-        }
+        let mut results = self.admit(checked, Origin::Local);
         let refused = results.iter_mut().filter_map(|result| result.as_mut().err());
         for error in refused.filter(|error| matches!(error, SubmitError::Rule { .. })).take(EXPLAINED_MAX) {
             if let Some(better) = self.explain(error) {
                 *error = better;
             }
+        }
+        results
+    }
+
+    /// Takes in transactions that another member sent. They are checked as a client's are, but no listener of
+    /// [`Self::on_local`] hears of them, and they have room in a part of the mempool only
+    /// ([`crate::limits::POOL_PEER_TRANSACTIONS_MAX`]). Signatures are recovered only of those that do not wait already, are
+    /// not final, and spend what there is to spend. One outcome each, in order.
+    pub fn submit_from_peers<B: AsRef<[u8]> + Sync>(&self, batch: &[B]) -> Vec<Result<TxId, SubmitError>> {
+        if batch.len() > SUBMIT_BATCH_MAX {
+            return batch.iter().map(|_| Err(SubmitError::Batch(batch.len()))).collect();
+        }
+        let decoded: Vec<_> =
+            batch.iter().map(|bytes| Checked::decode(self.genesis.ledger, bytes.as_ref())).collect();
+        // What a transaction earlier in the batch makes can be spent by a later one.
+        let made: FxHashSet<TxId> = decoded.iter().flatten().map(|tx| tx.id).collect();
+        let needless: Vec<Option<SubmitError>> = {
+            let state = self.state.read();
+            let pool = self.pool.lock();
+            let refusal = |tx: &Checked| {
+                let chained = tx.tx.body.inputs.iter().any(|input| made.contains(&input.tx));
+                if chained { None } else { pool.needless(&state, &*self.store, tx) }
+            };
+            decoded.into_iter().map(|tx| tx.map_or_else(|e| Some(e.into()), |tx| refusal(&tx))).collect()
+        };
+        let wanted: Vec<&B> =
+            batch.iter().zip(&needless).filter(|(_, refusal)| refusal.is_none()).map(|(tx, _)| tx).collect();
+        let wanted: Vec<&[u8]> = wanted.into_iter().map(AsRef::as_ref).collect();
+        let checked = Checked::decode_all(self.genesis.ledger, &wanted, |_| None);
+        let mut admitted = self.admit(checked, Origin::Peer).into_iter();
+        let outcome = |refusal: Option<SubmitError>| match refusal {
+            Some(refusal) => Err(refusal),
+            None => admitted.next().unwrap_or(Err(SubmitError::Batch(0))),
+        };
+        needless.into_iter().map(outcome).collect()
+    }
+
+    fn admit(
+        &self,
+        checked: Vec<Result<Checked, TransactionError>>,
+        origin: Origin,
+    ) -> Vec<Result<TxId, SubmitError>> {
+        let mut accepted: Vec<Bytes> = Vec::new();
+        let results: Vec<Result<TxId, SubmitError>> = {
+            let state = self.state.read();
+            let mut pool = self.pool.lock();
+            let admit = |tx: Result<Checked, TransactionError>| {
+                let tx = Arc::new(tx?);
+                let id = pool.admit(&state, &*self.store, Arc::clone(&tx), origin)?;
+                accepted.push(tx.bytes.clone());
+                Ok(id)
+            };
+            checked.into_iter().map(admit).collect()
+        };
+        if !accepted.is_empty() {
+            if origin == Origin::Local {
+                self.local.read().iter().for_each(|listener| listener(&accepted));
+            }
+            self.waking.read().iter().for_each(|listener| listener());
         }
         results
     }

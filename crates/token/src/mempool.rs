@@ -2,7 +2,7 @@
 
 use crate::block::Delta;
 use crate::limits::{
-    POOL_CHAIN_DEPTH_MAX, POOL_SIZE_BYTES_MAX, POOL_TRANSACTIONS_MAX, POOL_TRANSACTIONS_PER_SIGNER_MAX,
+    POOL_CHAIN_DEPTH_MAX, POOL_PEER_SIZE_BYTES_MAX, POOL_PEER_TRANSACTIONS_MAX, POOL_SIZE_BYTES_MAX, POOL_TRANSACTIONS_MAX, POOL_TRANSACTIONS_PER_SIGNER_MAX,
     SUBMIT_BATCH_MAX,
 };
 use crate::lock::Clock;
@@ -89,8 +89,18 @@ impl SubmitError {
     }
 }
 
+/// Where a transaction came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A client of this node.
+    Local,
+    /// Another member, which sent what its clients sent it.
+    Peer,
+}
+
 struct Waiting {
     tx: Arc<Checked>,
+    origin: Origin,
     sequence: u64,
     depth: u32,
     /// Set when a lock opens only at a later block time.
@@ -115,6 +125,8 @@ pub(crate) struct Pool {
     order: BTreeMap<u64, TxId>,
     per_signer: FxHashMap<Address, usize>,
     size_bytes: usize,
+    /// How many transactions other members sent, and their size: a part of the pool is for this node's clients alone.
+    from_peers: (usize, usize),
     next_sequence: u64,
     postponed: usize,
     /// A block took some transactions since depths were last counted.
@@ -151,6 +163,24 @@ impl Pool {
         self.get(id).filter(|tx| tx.leaf == *leaf).map(|tx| tx.signers.clone())
     }
 
+    /// What shows, before any signature is looked at, that a transaction need not come in: it waits already, it is final,
+    /// or it spends what nothing here has made or something has spent.
+    pub(crate) fn needless(&self, state: &State, store: &dyn Store, tx: &Checked) -> Option<SubmitError> {
+        if self.waiting.contains_key(&tx.id) {
+            return Some(SubmitError::Waiting(tx.id));
+        }
+        let inputs = &tx.tx.body.inputs;
+        if inputs.is_empty() {
+            let location = store.locate(tx.id.0).ok().flatten()?;
+            return (location.height <= state.head.height).then_some(SubmitError::Final(tx.id));
+        }
+        let unknown = inputs.iter().find(|input| {
+            !state.unspent.contains_key(*input) && !self.layer.created.contains_key(*input)
+        })?;
+        let source = Box::new(RuleError::NotUnspent(*unknown));
+        Some(SubmitError::Rule { id: tx.id, source })
+    }
+
     /// The waiting transaction that spends this output.
     pub(crate) fn spender(&self, output: &OutputRef) -> Option<TxId> {
         self.layer.spent.get(output).copied()
@@ -162,13 +192,18 @@ impl Pool {
         state: &State,
         store: &dyn Store,
         tx: Arc<Checked>,
+        origin: Origin,
     ) -> Result<TxId, SubmitError> {
         if self.waiting.contains_key(&tx.id) {
             return Err(SubmitError::Waiting(tx.id));
         }
         let signer = tx.signers.first().copied().unwrap_or_default();
         let size_bytes = self.size_bytes + tx.bytes.len();
-        if self.waiting.len() >= POOL_TRANSACTIONS_MAX || size_bytes > POOL_SIZE_BYTES_MAX {
+        let (peer_txs, peer_size_bytes) = self.from_peers;
+        let peers_full = origin == Origin::Peer
+            && (peer_txs >= POOL_PEER_TRANSACTIONS_MAX
+                || peer_size_bytes + tx.bytes.len() > POOL_PEER_SIZE_BYTES_MAX);
+        if peers_full || self.waiting.len() >= POOL_TRANSACTIONS_MAX || size_bytes > POOL_SIZE_BYTES_MAX {
             return Err(SubmitError::Full { count: self.waiting.len(), size_bytes: self.size_bytes });
         }
         let of_signer = self.per_signer.get(&signer).copied().unwrap_or_default();
@@ -206,10 +241,13 @@ impl Pool {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         self.size_bytes = size_bytes;
+        if origin == Origin::Peer {
+            self.from_peers = (peer_txs + 1, peer_size_bytes + tx.bytes.len());
+        }
         self.postponed += usize::from(not_before.is_some());
         *self.per_signer.entry(signer).or_default() += 1;
         self.order.insert(sequence, id);
-        self.waiting.insert(id, Waiting { tx, sequence, depth, not_before, signer, tokens, assets, builds });
+        self.waiting.insert(id, Waiting { tx, origin, sequence, depth, not_before, signer, tokens, assets, builds });
         Ok(id)
     }
 
@@ -292,6 +330,10 @@ impl Pool {
         let Some(gone) = self.waiting.remove(id) else { return false };
         self.order.remove(&gone.sequence);
         self.size_bytes = self.size_bytes.saturating_sub(gone.tx.bytes.len());
+        if gone.origin == Origin::Peer {
+            self.from_peers.0 = self.from_peers.0.saturating_sub(1);
+            self.from_peers.1 = self.from_peers.1.saturating_sub(gone.tx.bytes.len());
+        }
         self.postponed = self.postponed.saturating_sub(usize::from(gone.not_before.is_some()));
         if let Some(count) = self.per_signer.get_mut(&gone.signer) {
             *count = count.saturating_sub(1);
@@ -350,7 +392,7 @@ impl Pool {
         for id in old.order.values() {
             let Some(waiting) = old.waiting.remove(id) else { continue };
             let not_before = waiting.not_before;
-            match self.admit(state, store, waiting.tx) {
+            match self.admit(state, store, waiting.tx, waiting.origin) {
                 Ok(id) => {
                     if let Some(until) = not_before {
                         self.postpone(&[(id, until)]);

@@ -1,5 +1,9 @@
 //! The mempool: transactions by sender and nonce, with named bounds; in memory only, so that a restart forgets it.
 //!
+//! Transactions come from this node's clients or from other members, which send what their clients sent them. A part of
+//! the pool is for the first alone, and a member's transactions never push one of theirs out, so that whatever the
+//! others send, this node takes its own clients' transactions in.
+//!
 //! A transaction whose nonce lies ahead of its sender's waits as *queued* until the gap is filled; the others are
 //! *pending*. Which of them enters a block is [`Pool::select`]'s business.
 
@@ -176,6 +180,15 @@ pub struct Dropped {
     pub reason: String,
 }
 
+/// Where a transaction came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A client of this node.
+    Local,
+    /// Another member.
+    Peer,
+}
+
 /// What the pool needs to know about a sender.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SenderAccount {
@@ -190,6 +203,8 @@ pub(crate) struct Pool {
     by_hash: FxHashMap<B256, Arc<RecoveredTx>>,
     senders: FxHashMap<Address, Queue>,
     size_bytes: usize,
+    /// How many transactions other members sent, and their encoded size.
+    from_peers: (usize, usize),
     /// Sum over senders of transactions without a gap before them.
     pending: usize,
     /// Order of arrival; ties between equal tips are broken by it.
@@ -212,6 +227,7 @@ impl Pool {
             by_hash: FxHashMap::default(),
             senders: FxHashMap::default(),
             size_bytes: 0,
+            from_peers: (0, 0),
             pending: 0,
             arrivals: 0,
             base_fee,
@@ -276,7 +292,12 @@ impl Pool {
     }
 
     /// Takes a transaction in. `account` is its sender in the committed state; what needs no sender was checked before.
-    pub(crate) fn insert(&mut self, tx: Arc<RecoveredTx>, account: SenderAccount) -> Result<(), SubmitError> {
+    pub(crate) fn insert(
+        &mut self,
+        tx: Arc<RecoveredTx>,
+        account: SenderAccount,
+        origin: Origin,
+    ) -> Result<(), SubmitError> {
         use alloy_consensus::Transaction as _;
         if self.by_hash.contains_key(&tx.hash) {
             return Err(SubmitError::AlreadyKnown);
@@ -285,7 +306,7 @@ impl Pool {
         if nonce < account.nonce {
             return Err(SubmitError::NonceTooLow { next: account.nonce, found: nonce });
         }
-        let entry = Entry::new(tx, self.arrivals);
+        let mut entry = Entry::new(tx, self.arrivals, origin);
         let replaced = match self.senders.get(&entry.tx.sender) {
             Some(queue) => {
                 let replaced = queue.replaced_by(&entry, nonce)?;
@@ -295,7 +316,7 @@ impl Pool {
                         limit: self.limits.txs_per_sender_max,
                     });
                 }
-                let want = queue.cost_with(&entry, replaced.as_deref());
+                let want = queue.cost_with(&entry, replaced.as_ref());
                 check_funds(entry.tx.sender, account.balance, want)?;
                 replaced
             }
@@ -304,54 +325,84 @@ impl Pool {
                 None
             }
         };
-        if replaced.is_none() {
-            self.make_room(&entry)?;
+        match replaced {
+            None => self.make_room(&entry)?,
+            Some(old) => {
+                // It takes the old one's place, in the part of the pool where that is.
+                entry.origin = old.origin;
+                let others = self.size_bytes - old.tx.raw.len();
+                if others + entry.tx.raw.len() > self.limits.size_bytes_max {
+                    return Err(SubmitError::PoolFull(self.by_hash.len()));
+                }
+            }
         }
         self.arrivals += 1;
         self.changed();
-        if let Some(old) = replaced {
-            self.by_hash.remove(&old.hash);
-            self.size_bytes -= old.raw.len();
-            self.note_dropped(old.hash, "replaced by a transaction that pays more".to_owned());
-        }
-        self.size_bytes += entry.tx.raw.len();
-        self.by_hash.insert(entry.tx.hash, entry.tx.clone());
+        self.count(&entry);
         let queue = self.senders.entry(entry.tx.sender).or_insert_with(|| Queue::new(account.nonce));
         let before = queue.pending();
-        for gone in queue.advance(account.nonce) {
-            self.by_hash.remove(&gone.tx.hash);
-            self.size_bytes -= gone.tx.raw.len();
-        }
-        queue.insert(nonce, entry);
+        let mut gone = queue.advance(account.nonce);
+        let old = queue.insert(nonce, entry);
         self.pending = self.pending + queue.pending() - before;
+        if let Some(old) = old {
+            self.note_dropped(old.tx.hash, "replaced by a transaction that pays more".to_owned());
+            gone.push(old);
+        }
+        gone.iter().for_each(|entry| self.uncount(entry));
         Ok(())
+    }
+
+    fn count(&mut self, entry: &Entry) {
+        self.size_bytes += entry.tx.raw.len();
+        if entry.origin == Origin::Peer {
+            self.from_peers.0 += 1;
+            self.from_peers.1 += entry.tx.raw.len();
+        }
+        self.by_hash.insert(entry.tx.hash, entry.tx.clone());
+    }
+
+    fn uncount(&mut self, entry: &Entry) {
+        self.size_bytes -= entry.tx.raw.len();
+        if entry.origin == Origin::Peer {
+            self.from_peers.0 -= 1;
+            self.from_peers.1 -= entry.tx.raw.len();
+        }
+        self.by_hash.remove(&entry.tx.hash);
+    }
+
+    /// Whether one more does not fit in: into the pool, or into the part of it that is for other members.
+    fn is_full(&self, entry: &Entry) -> bool {
+        let (limits, size_bytes) = (&self.limits, entry.tx.raw.len());
+        let (peer_txs, peer_size_bytes) = self.from_peers;
+        self.by_hash.len() >= limits.txs_max
+            || self.size_bytes + size_bytes > limits.size_bytes_max
+            || entry.origin == Origin::Peer
+                && (peer_txs >= limits.peer_txs_max
+                    || peer_size_bytes + size_bytes > limits.peer_size_bytes_max)
     }
 
     /// Makes room for one more, at the cost of those that pay least; refuses when the new one pays no more than they.
     fn make_room(&mut self, entry: &Entry) -> Result<(), SubmitError> {
-        let limits = self.limits;
-        let full = |pool: &Self| {
-            pool.by_hash.len() >= limits.txs_max
-                || pool.size_bytes + entry.tx.raw.len() > limits.size_bytes_max
-        };
-        if !full(self) {
+        if !self.is_full(entry) {
             return Ok(());
         }
         // One scan frees a share of the pool, so that the cost of scanning is spread over many insertions.
         let mut tails: Vec<(bool, u128, Address)> = self
             .senders
             .iter()
-            .filter_map(|(sender, queue)| queue.tail().map(|(tip, gapped)| (!gapped, tip, *sender)))
+            .filter_map(|(sender, queue)| Some((queue.tail()?, *sender)))
+            .filter(|(tail, _)| entry.origin == Origin::Local || tail.origin == Origin::Peer)
+            .map(|(tail, sender)| (!tail.gapped, tail.tip, sender))
             .filter(|(pending, tip, sender)| *sender != entry.tx.sender && (!pending || *tip < entry.tip))
             .collect();
         tails.sort_unstable();
-        let share = (self.by_hash.len() / limits.evict_share).max(1);
+        let share = (self.by_hash.len() / self.limits.evict_share).max(1);
         for (_, _, sender) in tails.into_iter().take(share) {
             if let Some(hash) = self.remove_tail(&sender) {
                 self.note_dropped(hash, "the pool was full, and others pay more".to_owned());
             }
         }
-        if full(self) { Err(SubmitError::PoolFull(self.by_hash.len())) } else { Ok(()) }
+        if self.is_full(entry) { Err(SubmitError::PoolFull(self.by_hash.len())) } else { Ok(()) }
     }
 
     fn remove_tail(&mut self, sender: &Address) -> Option<B256> {
@@ -362,8 +413,7 @@ impl Pool {
         if queue.is_empty() {
             self.senders.remove(sender);
         }
-        self.by_hash.remove(&entry.tx.hash);
-        self.size_bytes -= entry.tx.raw.len();
+        self.uncount(&entry);
         Some(entry.tx.hash)
     }
 
@@ -372,14 +422,12 @@ impl Pool {
         use alloy_consensus::Transaction as _;
         if let Some(queue) = self.senders.get_mut(&tx.sender) {
             let before = queue.pending();
-            if let Some(entry) = queue.remove(tx.tx.nonce(), &tx.hash) {
-                self.size_bytes -= entry.tx.raw.len();
-                self.by_hash.remove(&tx.hash);
-            }
+            let removed = queue.remove(tx.tx.nonce(), &tx.hash);
             self.pending = self.pending + queue.pending() - before;
             if queue.is_empty() {
                 self.senders.remove(&tx.sender);
             }
+            removed.iter().for_each(|entry| self.uncount(entry));
         }
         self.note_dropped(tx.hash, reason);
     }
@@ -390,6 +438,7 @@ impl Pool {
         self.senders.clear();
         self.deferred.clear();
         self.size_bytes = 0;
+        self.from_peers = (0, 0);
         self.pending = 0;
         self.changed();
     }
@@ -436,14 +485,12 @@ impl Pool {
         for (sender, next) in next_nonces {
             let Some(queue) = self.senders.get_mut(sender) else { continue };
             let before = queue.pending();
-            for entry in queue.advance(*next) {
-                self.by_hash.remove(&entry.tx.hash);
-                self.size_bytes -= entry.tx.raw.len();
-            }
+            let gone = queue.advance(*next);
             self.pending = self.pending + queue.pending() - before;
             if queue.is_empty() {
                 self.senders.remove(sender);
             }
+            gone.iter().for_each(|entry| self.uncount(entry));
         }
     }
 

@@ -3,7 +3,7 @@
 use alloy_primitives::{B256, U256};
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{SenderTxs, SubmitError};
+use super::{Origin, SenderTxs, SubmitError};
 use crate::tx::RecoveredTx;
 
 /// Percentage of the old fees that a replacement must reach, as in geth.
@@ -15,12 +15,22 @@ pub(super) struct Entry {
     pub(super) cost: U256,
     pub(super) tip: u128,
     pub(super) arrival: u64,
+    pub(super) origin: Origin,
 }
 
 impl Entry {
-    pub(super) fn new(tx: Arc<RecoveredTx>, arrival: u64) -> Self {
-        Self { cost: tx.cost_max(), tip: tx.max_tip().min(tx.max_fee()), tx, arrival }
+    pub(super) fn new(tx: Arc<RecoveredTx>, arrival: u64, origin: Origin) -> Self {
+        Self { cost: tx.cost_max(), tip: tx.max_tip().min(tx.max_fee()), tx, arrival, origin }
     }
+}
+
+/// The last transaction of a sender.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tail {
+    pub(super) tip: u128,
+    /// Whether it is behind a gap.
+    pub(super) gapped: bool,
+    pub(super) origin: Origin,
 }
 
 /// Transactions of one sender. Those from `next` on without a gap are pending.
@@ -59,30 +69,33 @@ impl Queue {
         &self,
         entry: &Entry,
         nonce: u64,
-    ) -> Result<Option<Arc<RecoveredTx>>, SubmitError> {
+    ) -> Result<Option<Entry>, SubmitError> {
         let Some(old) = self.entries.get(&nonce) else { return Ok(None) };
         let enough = |new: u128, old: u128| {
             new > old && new.saturating_mul(100) >= old.saturating_mul(REPLACEMENT_PERCENT)
         };
         if enough(entry.tx.max_fee(), old.tx.max_fee()) && enough(entry.tx.max_tip(), old.tx.max_tip()) {
-            Ok(Some(old.tx.clone()))
+            Ok(Some(old.clone()))
         } else {
             Err(SubmitError::ReplacementUnderpriced(old.tx.hash))
         }
     }
 
     /// What everything here could cost with `entry` in it.
-    pub(super) fn cost_with(&self, entry: &Entry, replaced: Option<&RecoveredTx>) -> U256 {
-        let old = replaced.map(RecoveredTx::cost_max).unwrap_or_default();
+    pub(super) fn cost_with(&self, entry: &Entry, replaced: Option<&Entry>) -> U256 {
+        let old = replaced.map(|old| old.cost).unwrap_or_default();
         self.cost.saturating_sub(old).saturating_add(entry.cost)
     }
 
-    pub(super) fn insert(&mut self, nonce: u64, entry: Entry) {
+    /// Puts a transaction in; gives back the one that had its nonce.
+    pub(super) fn insert(&mut self, nonce: u64, entry: Entry) -> Option<Entry> {
         self.cost = self.cost.saturating_add(entry.cost);
-        if let Some(old) = self.entries.insert(nonce, entry) {
+        let old = self.entries.insert(nonce, entry);
+        if let Some(old) = &old {
             self.cost = self.cost.saturating_sub(old.cost);
         }
         self.extend();
+        old
     }
 
     /// Counts on over transactions that are no longer behind a gap.
@@ -105,9 +118,12 @@ impl Queue {
         Some(entry)
     }
 
-    /// Tip of the last transaction, and whether it is behind a gap.
-    pub(super) fn tail(&self) -> Option<(u128, bool)> {
-        self.entries.last_key_value().map(|(nonce, entry)| (entry.tip, *nonce >= self.next_free()))
+    pub(super) fn tail(&self) -> Option<Tail> {
+        self.entries.last_key_value().map(|(nonce, entry)| Tail {
+            tip: entry.tip,
+            gapped: *nonce >= self.next_free(),
+            origin: entry.origin,
+        })
     }
 
     pub(super) fn pop_tail(&mut self) -> Option<Entry> {
@@ -140,6 +156,11 @@ impl Queue {
     /// Pending transactions in order of nonce.
     pub(super) fn run(&self) -> impl Iterator<Item = &Entry> {
         self.entries.range(self.next..).map(|(_, entry)| entry).take(self.pending)
+    }
+
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
     }
 
     pub(super) fn split(&self) -> (SenderTxs, SenderTxs) {

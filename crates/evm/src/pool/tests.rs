@@ -1,7 +1,7 @@
 //! The pool's counts against a count from scratch, under random operations.
 #![allow(clippy::unwrap_used)]
 
-use super::{Pool, PoolLimits, Selection, SenderAccount};
+use super::{Origin, Pool, PoolLimits, Selection, SenderAccount};
 use crate::tx::{RecoveredTx, TxRules, with_sender};
 use alloy_consensus::{SignableTransaction, Transaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
@@ -33,6 +33,7 @@ enum Step {
         sender: u8,
         nonce: u64,
         fee: u128,
+        peer: bool,
     },
     /// The state's nonces move, up or (after a rewind) down.
     Advance {
@@ -48,7 +49,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0u8..4, 0u64..8, 1u128..40).prop_map(|(sender, nonce, fee)| Step::Insert { sender, nonce, fee }),
+        6 => (0u8..4, 0u64..8, 1u128..40, any::<bool>())
+            .prop_map(|(sender, nonce, fee, peer)| Step::Insert { sender, nonce, fee, peer }),
         2 => (0u8..4, 0u64..8).prop_map(|(sender, nonce)| Step::Advance { sender, nonce }),
         1 => Just(Step::DropBest),
         1 => (0u8..4).prop_map(|sender| Step::Defer { sender }),
@@ -57,6 +59,15 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 const BOUNDS: Selection = Selection { txs_max: 100, size_bytes_max: 1 << 20, gas_limit: 1 << 30 };
+
+/// Places of the transactions that did not come from other members.
+fn local(pool: &Pool) -> Vec<(Address, u64)> {
+    let entries = pool.senders.values().flat_map(super::Queue::entries);
+    entries
+        .filter(|entry| entry.origin == Origin::Local)
+        .map(|entry| (entry.tx.sender, entry.tx.tx.nonce()))
+        .collect()
+}
 
 /// Pending transactions as their definition has it.
 fn count(pool: &Pool, next: &BTreeMap<u8, u64>) -> usize {
@@ -78,18 +89,28 @@ fn count(pool: &Pool, next: &BTreeMap<u8, u64>) -> usize {
 proptest! {
     #[test]
     fn counts_hold_and_selection_keeps_the_order_of_nonces(steps in proptest::collection::vec(step(), 0..80)) {
-        let limits = PoolLimits { txs_max: 12, txs_per_sender_max: 6, ..PoolLimits::default() };
+        let limits =
+            PoolLimits { txs_max: 12, txs_per_sender_max: 6, peer_txs_max: 5, ..PoolLimits::default() };
         let mut pool = Pool::new(limits, 0);
         let mut next: BTreeMap<u8, u64> = BTreeMap::new();
         let mut deferred = std::collections::BTreeSet::new();
         for step in steps {
             match step {
-                Step::Insert { sender, nonce, fee } => {
+                Step::Insert { sender, nonce, fee, peer } => {
                     let account = SenderAccount {
                         nonce: next.get(&sender).copied().unwrap_or_default(),
                         balance: U256::MAX,
                     };
-                    let _ = pool.insert(tx(sender, nonce, fee), account);
+                    let origin = if peer { Origin::Peer } else { Origin::Local };
+                    let new = tx(sender, nonce, fee);
+                    let locals = local(&pool);
+                    let _ = pool.insert(new, account, origin);
+                    if peer {
+                        let kept = local(&pool);
+                        prop_assert!(
+                            locals.iter().all(|place| kept.contains(place) || place.1 < account.nonce)
+                        );
+                    }
                 }
                 Step::Advance { sender, nonce } => {
                     next.insert(sender, nonce);
@@ -121,6 +142,9 @@ proptest! {
             prop_assert_eq!(all.len(), status.pending + status.queued);
             prop_assert_eq!(all.iter().map(|tx| tx.raw.len()).sum::<usize>(), status.size_bytes);
             prop_assert!(all.iter().all(|tx| pool.contains(&tx.hash)));
+            let from_peers = all.len() - local(&pool).len();
+            prop_assert_eq!(pool.from_peers.0, from_peers);
+            prop_assert!(from_peers <= 5);
             let mut seen: BTreeMap<Address, u64> = BTreeMap::new();
             for tx in pool.select(&BOUNDS) {
                 prop_assert!(!deferred.contains(&tx.sender));

@@ -218,3 +218,74 @@ fn the_observer_hears_of_transactions_and_blocks() {
     assert_eq!(observer.pooled.load(Ordering::SeqCst), 1);
     assert_eq!(observer.committed.load(Ordering::SeqCst), 1);
 }
+
+/// A ledger whose local arrivals are written down, batch by batch.
+fn told(limits: PoolLimits) -> (World, Arc<parking_lot::Mutex<Vec<Vec<Bytes>>>>) {
+    let world = limited(limits);
+    let heard = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let listener = heard.clone();
+    world.ledger.on_local(move |raws| listener.lock().push(raws.to_vec()));
+    (world, heard)
+}
+
+#[test]
+fn what_local_clients_send_is_told_once_and_what_members_send_is_not() {
+    let (world, heard) = told(PoolLimits::default());
+    let tx = |from: u8, nonce| Tx::transfer(key(1).address(), 1, nonce).sign(from);
+    let bad = Bytes::from_static(b"\x02nonsense");
+    let outcomes = world.ledger.submit_batch(&[tx(0, 0), bad.clone(), tx(0, 1), tx(0, 0)]);
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 2);
+    assert_eq!(*heard.lock(), [vec![tx(0, 0), tx(0, 1)]]);
+    assert!(world.ledger.submit(tx(0, 0)).is_err());
+    assert_eq!(heard.lock().len(), 1, "nothing was accepted, nothing is told");
+    let outcomes = world.ledger.submit_from_peers(&[tx(2, 0), bad, tx(0, 1), tx(3, 0)]);
+    assert!(outcomes[0].is_ok() && outcomes[1].is_err() && outcomes[3].is_ok());
+    assert_eq!(outcomes[2], Err(SubmitError::AlreadyKnown));
+    assert_eq!(heard.lock().len(), 1);
+    assert_eq!(world.mine().unwrap().transactions, 4);
+    let late = world.ledger.submit_from_peers(&[tx(2, 0)]);
+    assert_eq!(late, [Err(SubmitError::AlreadyKnown)], "it is final");
+    assert!(matches!(world.ledger.submit(tx(2, 0)), Err(SubmitError::NonceTooLow { .. })));
+}
+
+#[test]
+fn members_cannot_fill_the_pool_or_push_a_local_transaction_out() {
+    let limits = PoolLimits { txs_max: 6, peer_txs_max: 4, ..PoolLimits::default() };
+    let (world, _) = told(limits);
+    let tx = |from: u8, nonce, tip| Tx { tip, ..Tx::transfer(key(1).address(), 1, nonce) }.sign(from);
+    let own = world.ledger.submit_batch(&[tx(0, 0, 1), tx(0, 5, 1)]);
+    assert!(own.iter().all(Result::is_ok));
+    let flood: Vec<Bytes> = (1..9).map(|from| tx(from, 0, 1_000)).collect();
+    let outcomes = world.ledger.submit_from_peers(&flood);
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 4);
+    // One that pays more replaces another member's, never a local one, though that pays least and waits behind a gap.
+    assert!(world.ledger.submit_from_peers(&[tx(9, 0, 9_000)])[0].is_ok());
+    for (hash, nonce) in own.iter().zip([0, 5]) {
+        assert!(world.ledger.transaction(*hash.as_ref().unwrap()).unwrap().is_some(), "nonce {nonce}");
+    }
+    let status = world.ledger.pool_status();
+    assert_eq!(status.pending + status.queued, 6);
+    let (roomy, _) = told(PoolLimits { txs_max: 8, peer_txs_max: 4, ..PoolLimits::default() });
+    assert_eq!(roomy.ledger.submit_from_peers(&flood).iter().filter(|outcome| outcome.is_ok()).count(), 4);
+    assert!(roomy.ledger.submit(tx(0, 0, 0)).is_ok(), "there is room for clients, however little they pay");
+}
+
+#[test]
+fn a_follower_forgets_what_another_members_block_took() {
+    let (ours, theirs) = (World::new(genesis()), World::new(genesis()));
+    let raws: Vec<Bytes> = (0..10).map(|from| Tx::transfer(key(1).address(), 1, 0).sign(from)).collect();
+    for world in [&ours, &theirs] {
+        assert!(world.ledger.submit_batch(&raws[..5]).iter().all(Result::is_ok));
+        assert!(world.ledger.submit_from_peers(&raws[5..]).iter().all(Result::is_ok));
+    }
+    // Another transaction with the nonce that the block uses, and one behind it.
+    let replaced = Tx { fee: 4 * GWEI, tip: 9, ..Tx::transfer(key(1).address(), 2, 0) }.sign(3);
+    assert!(theirs.ledger.submit(replaced).is_ok());
+    assert!(theirs.ledger.submit(Tx::transfer(key(1).address(), 2, 1).sign(3)).is_ok());
+    theirs.follow(&ours.mine().unwrap());
+    let status = theirs.ledger.pool_status();
+    assert_eq!((status.pending, status.queued), (1, 0));
+    let again = theirs.ledger.submit_from_peers(&raws);
+    assert!(again.iter().all(|outcome| *outcome == Err(SubmitError::AlreadyKnown)));
+    assert_eq!(theirs.ledger.pool_status(), status);
+}

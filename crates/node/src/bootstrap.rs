@@ -535,3 +535,36 @@ fn load_all(host: &LocalHost, registry: &TokenRegistry) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(numbers: &[u8]) -> Vec<Address> {
+        numbers.iter().map(|number| Address::repeat_byte(*number)).collect()
+    }
+
+    #[test]
+    fn a_quorum_is_more_than_can_be_faulty_and_never_one_of_several() {
+        let of = [1, 2, 3, 4, 6, 7, 10, 100].map(quorum_for);
+        assert_eq!(of, [1, 2, 2, 2, 2, 3, 4, QUORUM_MAX]);
+    }
+
+    #[test]
+    fn a_policy_follows_the_members_and_respects_administrators() {
+        let first = initial_policy(&hosts(&[2, 1]), 2);
+        assert_eq!((first.check(), first.quorum, first.single_host_allowed), (Ok(()), 2, false));
+        let all = |_: &Address| true;
+        let joined = adapted_policy(&first, &hosts(&[1, 2, 3]), 2, all, |host| *host == Address::repeat_byte(3));
+        assert_eq!((joined.hosts.clone(), joined.check()), (hosts(&[1, 2, 3]), Ok(())));
+        // An administrator took 3 out: it was named before, and stays out.
+        assert_eq!(adapted_policy(&first, &hosts(&[1, 2, 3]), 2, all, |_| false), first);
+        // Member 3 left; more validators need more hosts only when the hosts change too.
+        let left = adapted_policy(&joined, &hosts(&[1, 2]), 2, |host| *host != Address::repeat_byte(3), |_| false);
+        assert_eq!((left.hosts.clone(), left.quorum), (hosts(&[1, 2]), 2));
+        let alone = adapted_policy(&first, &hosts(&[1]), 1, |host| *host == Address::repeat_byte(1), |_| false);
+        assert_eq!((alone.quorum, alone.single_host_allowed, alone.check()), (1, true, Ok(())));
+        let grown = adapted_policy(&Policy::single_host(Address::repeat_byte(1)), &hosts(&[1, 2]), 2, all, |_| true);
+        assert_eq!((grown.quorum, grown.check()), (2, Ok(())));
+    }
+}

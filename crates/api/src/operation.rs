@@ -107,7 +107,11 @@ pub(crate) fn routes() -> Router<Shared> {
 }
 
 /// Middleware around everything: gives the request its trace, and counts the answer.
-pub(crate) async fn observe(State(operation): State<Operation>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn observe(
+    State(operation): State<Operation>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let trace = Trace::of(request.headers());
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -160,7 +164,9 @@ async fn status(State(shared): State<Shared>) -> Response {
 async fn metrics(State(shared): State<Shared>) -> Response {
     let ask = Arc::clone(&shared.context.options().operation.metrics);
     match tokio::task::spawn_blocking(move || ask()).await {
-        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -4,10 +4,9 @@ use crate::access::guard;
 use crate::context::ApiContext;
 use crate::dispatch::{answer, write_response};
 use crate::error::RpcError;
-use crate::operation::{self, Asker, observe};
 use crate::limits::{BODY_TIMEOUT_MS, CONNECTIONS_MAX, REQUEST_SIZE_BYTES_MAX, SHUTDOWN_GRACE_MS};
+use crate::operation::{self, Asker, observe};
 use crate::websocket;
-use axum::{Extension, Router};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::State;
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
@@ -15,6 +14,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,10 +108,8 @@ fn router(shared: Shared, mounts: Vec<Router>) -> Router {
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .max_age(Duration::from_secs(600));
-    let mut router = Router::new()
-        .route("/", get(upgrade).post(post))
-        .merge(operation::routes())
-        .with_state(shared);
+    let mut router =
+        Router::new().route("/", get(upgrade).post(post)).merge(operation::routes()).with_state(shared);
     for mount in mounts {
         router = router.merge(mount);
     }

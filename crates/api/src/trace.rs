@@ -162,7 +162,12 @@ impl Followed {
     }
 
     /// Takes the traces of those transactions that are followed.
-    pub fn finished(&self, ledger: &str, height: u64, transactions: &mut dyn Iterator<Item = B256>) -> Vec<TraceId> {
+    pub fn finished(
+        &self,
+        ledger: &str,
+        height: u64,
+        transactions: &mut dyn Iterator<Item = B256>,
+    ) -> Vec<TraceId> {
         let mut table = self.table.lock();
         let mut found = Vec::new();
         for transaction in transactions {

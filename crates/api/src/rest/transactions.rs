@@ -1,14 +1,14 @@
 //! `/v1/tokens/transactions`: submitting to the token ledger, and what became of it.
 
 use super::answer::{Answer, Body, Refusal, read, run};
-use super::{RestContext, names};
+use super::{RestContext, consortium, names};
 use crate::limits::SUBMITS_RUNNING_MAX;
 use crate::operation::Asker;
-use axum::{Extension, Json};
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use bletchley_primitives::{B256, Bytes, LedgerId};
-use bletchley_token::limits::SUBMIT_BATCH_MAX;
 use bletchley_token::Transaction;
+use bletchley_token::limits::SUBMIT_BATCH_MAX;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -27,7 +27,7 @@ pub(super) struct Submission {
 pub(super) async fn submit(
     State(context): State<RestContext>,
     asker: Option<Extension<Asker>>,
-    Body(submission): Body<Submission>,
+    Body(mut submission): Body<Submission>,
 ) -> Answer {
     let count = submission.raw.len();
     if count > SUBMIT_BATCH_MAX {
@@ -36,19 +36,22 @@ pub(super) async fn submit(
         return Err(Refusal::bad("batch", why));
     }
     let asker = asker.map(|Extension(asker)| asker).filter(|asker| asker.trace.is_followed());
-    let results = run(&SUBMITS, move || {
+    let (results, refused) = run(&SUBMITS, move || {
+        let refused = consortium::refuse(&context, &mut submission.raw);
         let follow = asker.as_ref().map(|asker| follow(asker, context.tokens.ledger(), &submission.raw));
         let results = context.tokens.submit_batch(&submission.raw);
         if let (Some(ids), Some(asker)) = (follow, asker) {
             let refused = ids.iter().zip(&results).filter(|(_, result)| result.is_err());
             refused.filter_map(|(id, _)| *id).for_each(|id| asker.followed.forget(id));
         }
-        Ok(results)
+        Ok((results, refused))
     })
     .await?;
     let list: Vec<Value> = results
         .into_iter()
-        .map(|result| match result {
+        .enumerate()
+        .map(|(place, result)| match result {
+            _ if refused.contains_key(&place) => refused.get(&place).cloned().unwrap_or_default(),
             Ok(id) => json!({ "id": id }),
             Err(error) => json!({ "error": { "code": error.code(), "message": error.to_string() } }),
         })

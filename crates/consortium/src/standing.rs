@@ -130,7 +130,11 @@ impl Standing {
         for (position, action) in actions.iter().enumerate() {
             next.apply(action, height).map_err(|error| (position, error))?;
         }
-        next.check().map_err(|error| (actions.len().saturating_sub(1), error))?;
+        let last = actions.len().saturating_sub(1);
+        next.check().map_err(|error| (last, error))?;
+        if next == *self {
+            return Err((last, ActionError::NoChange("all of it is so already".to_owned())));
+        }
         Ok(next)
     }
 

@@ -47,7 +47,8 @@ fn variant(name: usize, turn: u8, is_validator: bool) -> Member {
 fn actions() -> impl Strategy<Value = Vec<Action>> {
     let who = 0..PEOPLE.len();
     let named = who.clone().prop_map(|at| PEOPLE[at].to_owned());
-    let made = (who, 0u8..16, any::<bool>()).prop_map(|(name, turn, seat)| variant(name, turn, seat));
+    let turn = prop_oneof![2 => Just(0u8), 1 => 0u8..16];
+    let made = (who, turn, any::<bool>()).prop_map(|(name, turn, seat)| variant(name, turn, seat));
     let shared = prop::collection::btree_set(named.clone(), 0..3);
     let spec = (0u8..4, any::<bool>(), 0u64..3, shared, any::<bool>()).prop_map(
         |(name, is_evm, id, shared, is_solo)| {
@@ -73,20 +74,28 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         2 => spec.prop_map(|ledger| Action::CreateLedger { ledger }),
         1 => (1u32..5, 0u64..200).prop_map(|(version, height)| Action::Upgrade { version, height: Height(height) }),
     ];
-    prop::collection::vec(action, 1..4)
+    prop::collection::vec(action, 1..3)
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let who = 0..PEOPLE.len();
-    let op = prop_oneof![
+    let vote = |who, back, yes| Op::Vote { who, back, yes };
+    // A proposal, and what everybody thinks of it.
+    let decision = (who.clone(), actions(), prop::collection::vec(prop::bool::weighted(0.8), PEOPLE.len()));
+    let decision = decision.prop_map(move |(who, actions, ballots)| {
+        let ballots = ballots.into_iter().enumerate().map(|(who, yes)| vote(who, 0, yes));
+        std::iter::once(Op::Propose { who, actions }).chain(ballots).collect::<Vec<_>>()
+    });
+    let one = prop_oneof![
         4 => (who.clone(), actions()).prop_map(|(who, actions)| Op::Propose { who, actions }),
-        10 => (who.clone(), 0u64..4, prop::bool::weighted(0.8)).prop_map(|(who, back, yes)| Op::Vote { who, back, yes }),
+        6 => (who.clone(), 0u64..4, any::<bool>()).prop_map(move |(who, back, yes)| vote(who, back, yes)),
         1 => (who.clone(), 0u64..4).prop_map(|(who, back)| Op::Withdraw { who, back }),
         1 => (who, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(who, payload)| Op::Noise { who, payload }),
         1 => Just(Op::Foreign),
         2 => (0u64..12).prop_map(|blocks| Op::Pass { blocks }),
     ];
-    prop::collection::vec(op, 1..120)
+    let several = prop_oneof![1 => decision, 2 => one.prop_map(|op| vec![op])];
+    prop::collection::vec(several, 1..60).prop_map(|all| all.concat())
 }
 
 #[derive(Clone, Debug)]

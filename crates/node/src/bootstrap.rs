@@ -271,8 +271,7 @@ impl Bootstrap {
                 self.drop_request(&request);
                 continue;
             };
-            let is_member =
-                |member: &Member| member.host == entry.host && member.name == entry.member;
+            let is_member = |member: &Member| member.host == entry.host && member.name == entry.member;
             let next = self.parts.registry.with_index(|index| index.next_host_sequence(entry.host));
             if !members.iter().any(is_member) || next != entry.sequence {
                 self.drop_request(&request);
@@ -304,7 +303,9 @@ impl Bootstrap {
         let required = quorum_for(members.iter().filter(|member| member.is_validator).count());
         let first = standing.is_none();
         if first && (registered.len() as u64) < required {
-            return Ok(Next::Wait(format!("{required} members' hosts must be registered before a policy can name them")));
+            return Ok(Next::Wait(format!(
+                "{required} members' hosts must be registered before a policy can name them"
+            )));
         }
         let desired = match &standing {
             None => initial_policy(&registered, required),
@@ -323,7 +324,8 @@ impl Bootstrap {
         let what = "setting the policy that names the members' hosts";
         let mine = self.my_turn(what, members, now);
         let since = self.missing_since.get(what).copied().unwrap_or(now);
-        let settling = first && registered.len() < members.len() && now.saturating_duration_since(since) < SETTLE;
+        let settling =
+            first && registered.len() < members.len() && now.saturating_duration_since(since) < SETTLE;
         let administrator = self.parts.administrator.clone();
         if !mine || settling || !self.is_root(administrator.address()) {
             return Ok(Next::Wait("the policy that names the members' hosts".to_owned()));
@@ -376,7 +378,10 @@ impl Bootstrap {
                 bletchley_cryptlet::fabric::Others::want(&**calls, code, &[]);
             }
             let signed = self.registrar().register_instance(release.package, &*parts.host_key)?;
-            return Ok(Next::Send(format!("registering this host's key of cryptlet {}", release.name), signed));
+            return Ok(Next::Send(
+                format!("registering this host's key of cryptlet {}", release.name),
+                signed,
+            ));
         }
         Ok(Next::Nothing)
     }
@@ -426,7 +431,8 @@ impl Bootstrapping {
     pub(crate) fn start(parts: Parts, progress: &dyn Fn(&str)) -> Result<Self> {
         let alone = (parts.members)().len() == 1;
         let mut bootstrap = Bootstrap::open(parts)?;
-        let first = if alone { run_alone(&mut bootstrap, progress)? } else { Step::Waits("the network".to_owned()) };
+        let first =
+            if alone { run_alone(&mut bootstrap, progress)? } else { Step::Waits("the network".to_owned()) };
         let (stop, state) = (Arc::<(Mutex<bool>, Condvar)>::default(), Arc::new(Mutex::new(first)));
         let (stopped, shown) = (stop.clone(), state.clone());
         let run = move || beside(&mut bootstrap, &stopped, &shown);
@@ -507,7 +513,10 @@ fn beside(bootstrap: &mut Bootstrap, stop: &(Mutex<bool>, Condvar), shown: &Mute
         }
         let mut stopped = stop.0.lock();
         if !*stopped {
-            stop.1.wait_for(&mut stopped, if done || !problem.is_empty() { WATCH_INTERVAL } else { STEP_INTERVAL });
+            stop.1.wait_for(
+                &mut stopped,
+                if done || !problem.is_empty() { WATCH_INTERVAL } else { STEP_INTERVAL },
+            );
         }
         if *stopped {
             return;
@@ -555,16 +564,20 @@ mod tests {
         let first = initial_policy(&hosts(&[2, 1]), 2);
         assert_eq!((first.check(), first.quorum, first.single_host_allowed), (Ok(()), 2, false));
         let all = |_: &Address| true;
-        let joined = adapted_policy(&first, &hosts(&[1, 2, 3]), 2, all, |host| *host == Address::repeat_byte(3));
+        let joined =
+            adapted_policy(&first, &hosts(&[1, 2, 3]), 2, all, |host| *host == Address::repeat_byte(3));
         assert_eq!((joined.hosts.clone(), joined.check()), (hosts(&[1, 2, 3]), Ok(())));
         // An administrator took 3 out: it was named before, and stays out.
         assert_eq!(adapted_policy(&first, &hosts(&[1, 2, 3]), 2, all, |_| false), first);
         // Member 3 left; more validators need more hosts only when the hosts change too.
-        let left = adapted_policy(&joined, &hosts(&[1, 2]), 2, |host| *host != Address::repeat_byte(3), |_| false);
+        let left =
+            adapted_policy(&joined, &hosts(&[1, 2]), 2, |host| *host != Address::repeat_byte(3), |_| false);
         assert_eq!((left.hosts.clone(), left.quorum), (hosts(&[1, 2]), 2));
-        let alone = adapted_policy(&first, &hosts(&[1]), 1, |host| *host == Address::repeat_byte(1), |_| false);
+        let alone =
+            adapted_policy(&first, &hosts(&[1]), 1, |host| *host == Address::repeat_byte(1), |_| false);
         assert_eq!((alone.quorum, alone.single_host_allowed, alone.check()), (1, true, Ok(())));
-        let grown = adapted_policy(&Policy::single_host(Address::repeat_byte(1)), &hosts(&[1, 2]), 2, all, |_| true);
+        let grown =
+            adapted_policy(&Policy::single_host(Address::repeat_byte(1)), &hosts(&[1, 2]), 2, all, |_| true);
         assert_eq!((grown.quorum, grown.check()), (2, Ok(())));
     }
 }

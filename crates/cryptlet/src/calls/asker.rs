@@ -186,7 +186,12 @@ fn note_refusal(shared: &Shared, claim: &Claim<'_>, member: &MemberHost, refused
     shared.count(|counts| counts.refused_here += 1);
     let Refused { code, words, output_digest } = refused;
     if !matches!(code, RefusalCode::Differs | RefusalCode::Answers) {
-        tracing::debug!(member = member.name, code = code.name(), words, "another member's host does not sign");
+        tracing::debug!(
+            member = member.name,
+            code = code.name(),
+            words,
+            "another member's host does not sign"
+        );
         return;
     }
     let own = shared.parts.host.address();

@@ -197,7 +197,8 @@ fn examine(shared: &Shared, peer: PeerId, ask: &Ask) -> Result<Signature, Refuse
     if let Some(signature) = shared.desk.known(&digest) {
         return Ok(signature);
     }
-    let evidence = Evidence::decode(&ask.evidence).map_err(|error| Refused::new(RefusalCode::Evidence, error))?;
+    let evidence =
+        Evidence::decode(&ask.evidence).map_err(|error| Refused::new(RefusalCode::Evidence, error))?;
     let work = admitted(shared, peer, ask, &evidence)?;
     if receipt.status == Status::Unavailable {
         could_not_answer(host.as_ref(), &work, receipt, &ask.output)?;
@@ -220,7 +221,8 @@ fn admitted(shared: &Shared, peer: PeerId, ask: &Ask, evidence: &Evidence) -> Re
     let theirs = shared.host_at(peer).filter(|host| view.host(*host).is_some());
     let profile = view.host(own).map(|entry| entry.profile);
     if theirs.is_none() || profile != Some(parts.host.profile()) {
-        let words = "the policy here does not name both hosts, registered with the profile that they compute under";
+        let words =
+            "the policy here does not name both hosts, registered with the profile that they compute under";
         return Err(Refused::new(RefusalCode::NotAHost, words));
     }
     let admitted = view
@@ -313,9 +315,7 @@ fn piece(shared: &Shared, digest: B256, offset: u64) -> Message {
     };
     let end = rest.len().min(PIECE_SIZE_BYTES_MAX);
     match rest.get(..end).filter(|piece| !piece.is_empty()) {
-        Some(piece) => {
-            Message::Piece { size_bytes: all.len() as u64, bytes: Bytes::copy_from_slice(piece) }
-        }
+        Some(piece) => Message::Piece { size_bytes: all.len() as u64, bytes: Bytes::copy_from_slice(piece) },
         None => not_here("the content ends there"),
     }
 }
@@ -336,6 +336,8 @@ fn hand_on(shared: &Shared, peer: PeerId, payload: &Bytes) {
     let Some(take) = &shared.parts.on_host_request else { return };
     match SignedEntry::decode(payload) {
         Ok(entry) => take(peer, entry),
-        Err(error) => tracing::warn!(member = shared.member_at(peer), %error, "a host's request to be admitted"),
+        Err(error) => {
+            tracing::warn!(member = shared.member_at(peer), %error, "a host's request to be admitted")
+        }
     }
 }

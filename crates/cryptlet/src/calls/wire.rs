@@ -109,9 +109,15 @@ pub(crate) enum Message {
     /// A finished receipt, so that nobody else runs the call.
     Shared(Box<SignedReceipt>),
     /// Asks for content from an offset on.
-    Want { digest: B256, offset: u64 },
+    Want {
+        digest: B256,
+        offset: u64,
+    },
     /// A piece of content, and how long all of it is.
-    Piece { size_bytes: u64, bytes: Bytes },
+    Piece {
+        size_bytes: u64,
+        bytes: Bytes,
+    },
     /// A host's half of its registry entry, for an administrator to sign.
     HostRequest(Bytes),
 }

@@ -95,7 +95,9 @@ pub enum ReceiptProblem {
     #[error("signature {0} is not a signature")]
     Signature(usize),
     /// Not signed by the cryptlet's key.
-    #[error("the first signature is by {found}, the cryptlet's key is {expected}, or one it has on a host that signed")]
+    #[error(
+        "the first signature is by {found}, the cryptlet's key is {expected}, or one it has on a host that signed"
+    )]
     CryptletKey {
         /// Who signed.
         found: Address,
@@ -308,10 +310,7 @@ fn want_evidence(shared: &Shared, answered: &Answered<'_>, signers: &BTreeMap<us
 
 /// Checks a receipt that is in no block yet, at the newest anchor, and gives its signers. Whether it fits a block is
 /// asked again when one is built.
-pub(super) fn check_shared(
-    shared: &Shared,
-    signed: &SignedReceipt,
-) -> Result<Vec<Address>, ReceiptProblem> {
+pub(super) fn check_shared(shared: &Shared, signed: &SignedReceipt) -> Result<Vec<Address>, ReceiptProblem> {
     let receipt = &signed.receipt;
     if receipt.status == Status::Refused {
         return Err(ReceiptProblem::Status("status"));

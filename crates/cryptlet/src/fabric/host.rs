@@ -372,7 +372,9 @@ impl Round<'_> {
             }
             match confirms(host.as_ref(), &receipt) {
                 Ok(signature) => hosts.push((host.address(), signature)),
-                Err(error) => tracing::warn!(host = %host.address(), %error, "a host does not confirm a call"),
+                Err(error) => {
+                    tracing::warn!(host = %host.address(), %error, "a host does not confirm a call")
+                }
             }
         }
         let missing = usize::try_from(quorum).unwrap_or(usize::MAX).saturating_sub(hosts.len());

@@ -21,16 +21,16 @@ use std::{
 
 use alloy_primitives::{B256, Bytes};
 use bletchley_ledger::{
-    Anchor, Answer, Call, CallBounds, CallId, Delegate, DelegationRecord, Place, RecordError, Refusal,
-    SignedReceipt,
+    Anchor, Answer, Call, CallBounds, CallId, Delegate, DelegationRecord, Place, Receipt, RecordError,
+    Refusal, SignedReceipt,
 };
 use bletchley_primitives::Signature;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 pub use check::ReceiptProblem;
 pub use evidence::{EVIDENCE_SIZE_BYTES_MAX, Evidence, EvidenceError};
-pub use host::{Execution, Host, HostError, LocalHost, Work};
 pub(crate) use host::unavailable;
+pub use host::{Execution, Host, HostError, LocalHost, Work};
 pub use others::{Claim, Others};
 pub use reexecute::{Divergence, Reexecution};
 
@@ -137,6 +137,8 @@ pub(crate) struct Shared {
     live_ended: Condvar,
     on_ready: RwLock<Option<OnReady>>,
     others: RwLock<Option<Arc<dyn Others>>>,
+    /// The newest place that was polled for: older receipts of others are not taken in.
+    newest: Mutex<Option<Place>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -165,6 +167,7 @@ impl Fabric {
             live_ended: Condvar::new(),
             on_ready: RwLock::default(),
             others: RwLock::default(),
+            newest: Mutex::default(),
         });
         let fabric = Self { shared, workers: Mutex::default() };
         for number in 0..config.workers.max(1) {
@@ -195,6 +198,7 @@ impl Fabric {
         if self.shared.table.lock().made_here(id).is_some() {
             return Ok(false);
         }
+        self.shared.check_age(&signed.receipt)?;
         let signers = check::check_shared(&self.shared, signed)?;
         let wake = self.shared.table.lock().accept(id, signed.clone(), signers);
         self.shared.tell(&wake);
@@ -252,6 +256,25 @@ impl Shared {
 
     fn others(&self) -> Option<Arc<dyn Others>> {
         self.others.read().clone()
+    }
+
+    /// Refuses what could only push newer receipts out.
+    fn check_age(&self, receipt: &Receipt) -> Result<(), ReceiptProblem> {
+        let Some(newest) = *self.newest.lock() else { return Ok(()) };
+        if newest.ledger != receipt.ledger {
+            return Err(ReceiptProblem::Ledger(receipt.ledger.0));
+        }
+        let (valid_from, valid_to, height) = (receipt.valid_from, receipt.valid_to, newest.height);
+        if valid_to < height {
+            let window = CallBounds::WINDOW_HEIGHTS;
+            return Err(ReceiptProblem::Window { valid_from, valid_to, window, height });
+        }
+        let most = CallBounds::AS_OF_SKEW_MS_MAX;
+        if receipt.as_of_ms.0.saturating_add(most) < newest.time_ms.0 {
+            let (as_of_ms, time_ms) = (receipt.as_of_ms, newest.time_ms);
+            return Err(ReceiptProblem::AsOf { as_of_ms, time_ms, most });
+        }
+        Ok(())
     }
 
     fn tell(&self, wake: &[CallId]) {
@@ -338,6 +361,7 @@ impl Delegate for Fabric {
     /// The caller has bounded method and input ([`CallBounds`]) and called [`Delegate::anchor`] for this block.
     fn poll(&self, call: &Call, place: &Place) -> Answer {
         let view = self.shared.pinned();
+        *self.shared.newest.lock() = Some(*place);
         let admitted = match view.admit(call.cryptlet, call.caller, &call.method) {
             Ok(admitted) => admitted,
             Err(refusal) => {

@@ -73,10 +73,14 @@ fn run(shared: &Shared, mut job: Job) {
         let round = Round { executor: executor.as_ref(), work, quorum, instance, receipt, output };
         // They get as long as the attempts here had, and are asked while the reason still stands.
         let until = Instant::now().checked_add(timeout).unwrap_or(deadline);
-        round.gather(&others, |host, receipt| host.sign(receipt), |receipt, output, needed| {
-            let claim = Claim { work, receipt, output, evidence: None };
-            elsewhere(shared, &view, executor.as_ref(), &claim, needed, until)
-        })
+        round.gather(
+            &others,
+            |host, receipt| host.sign(receipt),
+            |receipt, output, needed| {
+                let claim = Claim { work, receipt, output, evidence: None };
+                elsewhere(shared, &view, executor.as_ref(), &claim, needed, until)
+            },
+        )
     });
     finish(shared, &job, settled(&job, signed));
 }
@@ -112,7 +116,9 @@ fn attempt(
     let execution = catch_unwind(AssertUnwindSafe(|| executor.execute(work))).unwrap_or_else(|_| {
         Err(Unavailability { kind: UnavailableKind::HostFault, reason: "the container panicked".to_owned() })
     });
-    if let (Err(Unavailability { kind: UnavailableKind::NotLoaded, .. }), Some(elsewhere)) = (&execution, shared.others()) {
+    if let (Err(Unavailability { kind: UnavailableKind::NotLoaded, .. }), Some(elsewhere)) =
+        (&execution, shared.others())
+    {
         elsewhere.want(ContentId(work.package.release.code_sha256), &[]);
     }
     let execution = execution?;
@@ -133,10 +139,14 @@ fn attempt(
         receipt: execution.receipt.clone(),
         output: execution.output.clone(),
     };
-    let signed = round.gather(&others, |host, _| host.confirm(work, &execution), |receipt, output, needed| {
-        let claim = Claim { work, receipt, output, evidence: Some(&execution.evidence) };
-        elsewhere(shared, view, executor.as_ref(), &claim, needed, deadline)
-    });
+    let signed = round.gather(
+        &others,
+        |host, _| host.confirm(work, &execution),
+        |receipt, output, needed| {
+            let claim = Claim { work, receipt, output, evidence: Some(&execution.evidence) };
+            elsewhere(shared, view, executor.as_ref(), &claim, needed, deadline)
+        },
+    );
     Ok(settled(job, Some(signed)))
 }
 

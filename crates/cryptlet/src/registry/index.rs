@@ -9,7 +9,9 @@ use alloy_primitives::{Address, B256};
 use bletchley_primitives::{Height, LedgerId, keccak256};
 use semver::Version;
 
-use super::{Entry, EntryError, HostEntry, Instance, Release, ReleaseStatus, Resolved, SignedEntry, StatusChange};
+use super::{
+    Entry, EntryError, HostEntry, Instance, Release, ReleaseStatus, Resolved, SignedEntry, StatusChange,
+};
 use crate::{manifest::Manifest, package::PackageId, policy::Policy};
 
 /// Where trust in the registry starts: named in the genesis document, checked by everyone.

@@ -7,8 +7,8 @@ use bletchley_primitives::{DecodeError, LedgerId};
 use bletchley_token::{Lock, OutputRef, SignedTx, TokenId, Transaction, TxBuilder, Witness};
 
 use super::{
-    Claim, Entry, EntryError, HostEntry, Instance, NAMESPACE, Release, ReleaseStatus, SignedEntry, StatusChange,
-    TokenRegistry,
+    Claim, Entry, EntryError, HostEntry, Instance, NAMESPACE, Release, ReleaseStatus, SignedEntry,
+    StatusChange, TokenRegistry,
 };
 use crate::{
     content::{Content, ContentError, Durability},
@@ -146,7 +146,8 @@ impl Registrar<'_> {
         let address = host.address();
         let sequence = self.registry.with_index(|index| index.next_instance_sequence(package, address));
         let entry = Entry::Instance(Instance { package, host: address, sequence, key });
-        let signed = self.checked(&format!("the key of package {package} on host {address}"), entry, &[host])?;
+        let signed =
+            self.checked(&format!("the key of package {package} on host {address}"), entry, &[host])?;
         self.transaction(&format!("instance/{address}/{package}/{sequence}"), "1", &signed, host)
     }
 
@@ -154,7 +155,11 @@ impl Registrar<'_> {
     ///
     /// # Errors
     /// [`RegisterError`].
-    pub fn request_host(&self, profile: HostProfile, host: &dyn Signer) -> Result<SignedEntry, RegisterError> {
+    pub fn request_host(
+        &self,
+        profile: HostProfile,
+        host: &dyn Signer,
+    ) -> Result<SignedEntry, RegisterError> {
         Ok(Entry::Host(self.host_entry(profile, host.address())).sign(self.ledger(), &[host])?)
     }
 
@@ -169,7 +174,8 @@ impl Registrar<'_> {
     ) -> Result<SignedTx, RegisterError> {
         let SignedEntry { entry, mut signatures } = request;
         let Entry::Host(HostEntry { host, sequence, .. }) = entry else {
-            let source = DecodeError::Malformed(format!("a {} where a host was expected", entry.kind())).into();
+            let source =
+                DecodeError::Malformed(format!("a {} where a host was expected", entry.kind())).into();
             return Err(RegisterError::Entry { what: "a host".to_owned(), source });
         };
         signatures.truncate(1);

@@ -12,6 +12,7 @@
 mod check;
 mod component;
 mod ledger;
+mod liar;
 mod members;
 mod poll;
 mod quorum;

@@ -15,9 +15,7 @@ use bletchley_cryptlet::{
     fabric::{Fabric, FabricConfig, FabricParts, Host, LocalHost, Reexecution},
     keys::{KeyLabel, KeyPurpose, KeyStore, MemoryKeyStore},
     policy::Policy,
-    registry::{
-        EVIDENCE_SOFTWARE, Entry, HostEntry, Instance, MemoryRegistry, RegistryView, Release, Roots,
-    },
+    registry::{EVIDENCE_SOFTWARE, Entry, HostEntry, Instance, MemoryRegistry, RegistryView, Release, Roots},
 };
 use bletchley_crypto::SecretKey;
 use bletchley_ledger::{Answer, Call, CallId, Delegate, DelegationRecord, Place, SignedReceipt, Status};
@@ -60,21 +58,21 @@ impl Post for Wire {
     }
 }
 
-struct Member {
+pub struct Member {
     peer: PeerId,
     host: Arc<LocalHost>,
     container: Arc<Scripted>,
     content: Arc<MemoryContent>,
-    fabric: Arc<Fabric>,
+    pub fabric: Arc<Fabric>,
     calls: Arc<Calls>,
     ready: Receiver<CallId>,
     cryptlet: Address,
 }
 
-struct Consortium {
-    registry: Arc<MemoryRegistry>,
+pub struct Consortium {
+    pub registry: Arc<MemoryRegistry>,
     routes: Routes,
-    members: Vec<Member>,
+    pub members: Vec<Member>,
 }
 
 fn peer(number: usize) -> PeerId {
@@ -82,7 +80,17 @@ fn peer(number: usize) -> PeerId {
 }
 
 impl Member {
-    fn new(number: usize, behaviour: Behaviour, registry: &Arc<MemoryRegistry>, routes: &Routes) -> Self {
+    pub fn host_address(&self) -> Address {
+        self.host.address()
+    }
+
+    fn new(
+        number: usize,
+        behaviour: Behaviour,
+        registry: &Arc<MemoryRegistry>,
+        routes: &Routes,
+        turn_ms: u64,
+    ) -> Self {
         let (content, keys) = (Arc::<MemoryContent>::default(), Arc::<MemoryKeyStore>::default());
         let label = KeyLabel::new(KeyPurpose::Host, "node").unwrap();
         keys.insert(label.clone(), key(&format!("host {number}")));
@@ -102,8 +110,7 @@ impl Member {
             content: Arc::clone(&content) as Arc<dyn Content>,
             hosts: vec![Arc::clone(&host) as Arc<dyn Host>],
         };
-        // Nobody but the host in turn runs a call within a test.
-        let config = FabricConfig { retry_pause_ms: 1, turn_ms: 600_000, ..FabricConfig::default() };
+        let config = FabricConfig { retry_pause_ms: 1, turn_ms, ..FabricConfig::default() };
         let fabric = Arc::new(Fabric::start(parts, config).unwrap());
         let (tell, ready) = channel();
         fabric.on_ready(Arc::new(move |id| tell.send(id).unwrap_or_default()));
@@ -116,20 +123,33 @@ impl Member {
         };
         let calls = Calls::start(parts, &fabric).unwrap();
         routes.lock().insert(peer(number), Arc::downgrade(&calls));
-        Self { peer: peer(number), host, container, content, fabric, calls, ready, cryptlet: cryptlet.address() }
+        Self {
+            peer: peer(number),
+            host,
+            container,
+            content,
+            fabric,
+            calls,
+            ready,
+            cryptlet: cryptlet.address(),
+        }
     }
 }
 
 impl Consortium {
-    /// Members with these hosts, of which two must sign.
+    /// Members with these hosts, of which two must sign. Nobody but the host in turn runs a call within a test.
     fn new(behaviours: Vec<Behaviour>) -> Self {
+        Self::with_turns(behaviours, 600_000)
+    }
+
+    pub fn with_turns(behaviours: Vec<Behaviour>, turn_ms: u64) -> Self {
         let administrator = key("administrator");
         let roots = Roots { registry: REGISTRY, administrators: vec![administrator.address()] };
         let (registry, routes) = (Arc::new(MemoryRegistry::new(roots)), Routes::default());
         let members: Vec<_> = behaviours
             .into_iter()
             .enumerate()
-            .map(|(number, behaviour)| Member::new(number, behaviour, &registry, &routes))
+            .map(|(number, behaviour)| Member::new(number, behaviour, &registry, &routes, turn_ms))
             .collect();
         let mut hosts: Vec<_> = members.iter().map(|member| member.host.address()).collect();
         hosts.sort_unstable();
@@ -161,8 +181,7 @@ impl Consortium {
             append(Entry::Host(entry), &[&host, &administrator]);
             if number > 0 {
                 let package = package("1.0.0").id().0;
-                let entry =
-                    Instance { package, host: host.address(), sequence: 0, key: member.cryptlet };
+                let entry = Instance { package, host: host.address(), sequence: 0, key: member.cryptlet };
                 append(Entry::Instance(entry), &[&host]);
             }
         }
@@ -312,7 +331,8 @@ fn blocks_of_a_liar_do_not_pass() {
     let all = Consortium::new(vec![Behaviour::Honest; 3]);
     let receipt = all.answer(0, &all.call_of(0));
     let verifier = &all.members[2].fabric;
-    let refusal = |signed: &SignedReceipt| verifier.check(&all.record(signed), &at()).unwrap_err().to_string();
+    let refusal =
+        |signed: &SignedReceipt| verifier.check(&all.record(signed), &at()).unwrap_err().to_string();
     let (cryptlet, own) = (key("cryptlet on 0"), key("host 0"));
 
     let mut wrong = (*receipt).clone();
@@ -326,7 +346,10 @@ fn blocks_of_a_liar_do_not_pass() {
     wrong.signatures = sign(&wrong, &cryptlet, &[&own, &own]);
     assert!(refusal(&wrong).contains("ascending"), "one host twice");
     wrong.signatures = sign(&wrong, &key("cryptlet on 2"), &[&own, &key("host 1")]);
-    assert!(refusal(&wrong).contains("the first signature is by"), "a key of the cryptlet on a host that did not sign");
+    assert!(
+        refusal(&wrong).contains("the first signature is by"),
+        "a key of the cryptlet on a host that did not sign"
+    );
     let mut unknown = (*receipt).clone();
     unknown.receipt.cryptlet = B256::repeat_byte(0x77);
     unknown.signatures = sign(&unknown, &cryptlet, &[&own, &key("host 1")]);

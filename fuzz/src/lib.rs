@@ -17,6 +17,7 @@
     reason = "a panic is how a target reports what it found"
 )]
 
+mod consortium;
 mod cryptlet;
 mod evm;
 mod json_rpc;
@@ -92,6 +93,7 @@ targets! {
     token::header as "token_header", RUNS;
     token::output_proof as "token_output_proof", RUNS;
     token::block as "token_block", RUNS_SLOW;
+    consortium::statement as "consortium_statement", RUNS_SLOW;
     cryptlet::manifest as "manifest", RUNS;
     cryptlet::manifest_toml as "manifest_toml", RUNS_SLOW;
     cryptlet::package as "package", RUNS;

@@ -112,6 +112,7 @@ impl Node {
                 tokens: Arc::new(StoredFinality::new(store.clone())),
                 evm: Arc::new(OneHeader(world.ledger.clone())),
             },
+            consortium: None,
             fabric: Arc::new(Fabric::start(parts, FabricConfig::default()).unwrap()),
             fetcher: Arc::new(HttpFetcher::default()),
             network: json!({ "name": "test", "accounts": [{ "name": "maker", "address": maker.address() }] }),

@@ -4,8 +4,8 @@
 use crate::genesis::{Agreement, NetworkGenesis};
 use bletchley_consensus::{Schedule, Validators, last_of};
 use bletchley_consortium::{
-    ActionError, ConsortiumHistory, ConsortiumView, Genesis, LedgerKind, LedgerSpec, NAMESPACE, Outcome, Parameters, Record, Refusal,
-    Report, SharedStanding,
+    ActionError, ConsortiumHistory, ConsortiumView, Genesis, LedgerKind, LedgerSpec, NAMESPACE, Outcome,
+    Parameters, Record, Refusal, Report, SharedStanding,
 };
 use bletchley_evm::EvmLedger;
 use bletchley_ledger::Machine;

@@ -5,6 +5,7 @@ use crate::certifier::Alone;
 use crate::data::DataDir;
 use crate::engines::{Ended, EngineThread};
 use crate::genesis::{Agreement, EngineName, NetworkGenesis};
+use crate::governance::{Governance, founding};
 use crate::identity::{Identity, OWN};
 use crate::metrics::{LedgerMeter, Meters};
 use crate::node::NodeConfig;
@@ -37,6 +38,7 @@ pub(crate) struct Ledgers {
     pub(crate) tokens: Arc<TokenMachine>,
     pub(crate) evm: EvmLedger,
     pub(crate) registry: Arc<TokenRegistry>,
+    pub(crate) governance: Governance,
     pub(crate) fabric: Arc<Fabric>,
     pub(crate) content: Arc<FolderContent>,
     pub(crate) fetcher: Arc<HttpFetcher>,
@@ -73,6 +75,7 @@ impl Ledgers {
         let tokens = TokenMachine::open(genesis.tokens(), token_store.clone());
         let tokens = Arc::new(tokens.with_context(|| opening(data, "tokens", genesis))?);
         let registry = Arc::new(TokenRegistry::open(tokens.clone(), genesis.registry_roots())?);
+        let governance = Governance::open(tokens.clone(), &founding(genesis))?;
         let content = Arc::new(FolderContent::open(&data.content())?);
         let fetcher = Arc::new(HttpFetcher::default());
         let aot = AotCache::open(&data.compiled(), compiled_secret(data)?)?;
@@ -95,6 +98,7 @@ impl Ledgers {
             tokens,
             evm,
             registry,
+            governance,
             fabric,
             content,
             fetcher,
@@ -204,6 +208,7 @@ impl Ledgers {
                 tokens: Arc::new(StoredFinality::new(self.token_store.clone())),
                 evm: Arc::new(StoredFinality::new(self.evm_store.clone())),
             },
+            consortium: Some(Arc::new(self.governance.clone())),
             fabric: self.fabric.clone(),
             fetcher: self.fetcher.clone(),
             network: serde_json::json!({

@@ -16,6 +16,7 @@ mod engines;
 pub mod founding;
 mod gate;
 pub mod genesis;
+pub mod governance;
 pub mod identity;
 mod ledgers;
 mod logging;

@@ -3,6 +3,7 @@
 
 mod answer;
 mod assets;
+mod consortium;
 mod cryptlets;
 mod entries;
 mod finality;
@@ -20,6 +21,7 @@ pub use finality::Finalities;
 use axum::Router;
 use axum::handler::Handler;
 use axum::routing::MethodRouter;
+use bletchley_consortium::ConsortiumView;
 use bletchley_cryptlet::fabric::Fabric;
 use bletchley_cryptlet::fetch::HttpFetcher;
 use bletchley_cryptlet::registry::TokenRegistry;
@@ -40,6 +42,8 @@ pub struct RestContext {
     pub evm: EvmLedger,
     /// Certificates of both.
     pub finality: Finalities,
+    /// The consortium, as the token ledger has it; none where nobody follows one.
+    pub consortium: Option<Arc<dyn ConsortiumView>>,
     /// The fabric.
     pub fabric: Arc<Fabric>,
     /// Where cryptlets' outside data comes from.
@@ -79,6 +83,7 @@ fn routes() -> Vec<Route> {
     vec![
         get("/openapi.json", openapi::show),
         get("/v1/network", network::show),
+        get("/v1/consortium", consortium::show),
         get("/v1/cryptlets", cryptlets::list),
         put("/v1/admin/sources/{name}", sources::set),
         post("/v1/tokens/transactions", transactions::submit),

@@ -84,6 +84,11 @@ fn node_operations() -> Vec<Operation> {
             "Which network this is, its named accounts, and where its ledgers stand.",
             "Network",
         ),
+        get(
+            "/v1/consortium",
+            "The members, their ledgers and parameters, open and closed proposals with their ballots.",
+            "Consortium",
+        ),
         get("/v1/cryptlets", "Registered cryptlets and hosts.", "Cryptlets"),
         with(
             "put",

@@ -1,5 +1,9 @@
 //! `bletchley consortium`.
 
+mod propose;
+mod running;
+mod speak;
+
 use crate::accounts::Named;
 use crate::ceremony::Draft;
 use crate::data::{CONSORTIUM, DataDir};
@@ -27,6 +31,8 @@ enum Action {
         after_help = "Example:\n  bletchley consortium new trade-net --chain-id 4242 --fund treasury=0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
     )]
     New(New),
+    #[command(flatten)]
+    Running(running::Running),
 }
 
 #[derive(Debug, Args)]
@@ -61,8 +67,10 @@ struct New {
 
 impl ConsortiumCommand {
     pub(super) fn run(self) -> Result<()> {
-        let Action::New(new) = self.action;
-        new.run()
+        match self.action {
+            Action::New(new) => new.run(),
+            Action::Running(running) => running.run(),
+        }
     }
 }
 

@@ -59,7 +59,7 @@ enum Command {
     Cryptlet(cryptlet::CryptletCommand),
     /// The named accounts of a data folder.
     Accounts(accounts::AccountsCommand),
-    /// Found a consortium with others.
+    /// Found a consortium with others; show it, propose and vote while it runs.
     Consortium(consortium::ConsortiumCommand),
     /// Take part in a consortium: ask, and admit who asks.
     Member(member::MemberCommand),

@@ -9,7 +9,8 @@ use bletchley_storage::MemoryStore;
 use bletchley_token::{Entry, Genesis as TokenGenesis, Lock, SignedTx, TxBuilder};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const TOKENS: TokenGenesis = TokenGenesis { ledger: LedgerId(B256::repeat_byte(7)), time_ms: TimestampMs(1_000) };
+const TOKENS: TokenGenesis =
+    TokenGenesis { ledger: LedgerId(B256::repeat_byte(7)), time_ms: TimestampMs(1_000) };
 const EPOCH_BLOCKS: u64 = 4;
 
 fn key(name: &str) -> SecretKey {
@@ -124,7 +125,8 @@ fn seat(name: &str, is_validator: bool) -> bletchley_consortium::Action {
 
 fn names(schedule: &dyn Schedule, epoch: u64) -> Option<Vec<String>> {
     let validators = schedule.validators(epoch)?;
-    let mut names: Vec<String> = validators.as_slice().iter().map(|validator| validator.name.clone()).collect();
+    let mut names: Vec<String> =
+        validators.as_slice().iter().map(|validator| validator.name.clone()).collect();
     names.sort();
     Some(names)
 }

@@ -1,4 +1,5 @@
-//! What an ERC-20 transfer costs a node, by stage, in microseconds of CPU: admission, building, keeping, and replay.
+//! What an ERC-20 transfer costs a node, by stage, in microseconds of CPU: admission, building, keeping, following
+//! with the transactions in the pool, and replay without.
 //!
 //! `cargo run -p bletchley-evm --example erc20_cost [accounts] [transactions a block] [blocks]`
 #![allow(
@@ -13,6 +14,7 @@
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, keccak256};
+use alloy_rlp::Decodable;
 use bletchley_crypto::SecretKey;
 use bletchley_evm::{EvmLedger, Genesis, GenesisAccount, NoObserver};
 use bletchley_ledger::{Executed, Machine, NoDelegate, ProposeContext, SharedStore};
@@ -150,16 +152,30 @@ fn main() {
     println!("{accounts} accounts, {blocks} blocks, {all} transactions");
     stages.print("node", all);
 
-    let (replica, store) = open(&genesis);
+    follow(&genesis, &made, all, true);
+    follow(&genesis, &made, all, false);
+}
+
+/// Takes over the blocks: with their transactions in the pool, as a follower has them, or without, as a replay does.
+fn follow(genesis: &Genesis, made: &[Executed], all: usize, pooled: bool) {
+    let (replica, store) = open(genesis);
     let machine = replica.machine();
     let mut stages = Stages(BTreeMap::new());
+    let height = |executed: &Executed| executed.meta.height;
     for executed in made {
-        let prepared =
-            stages.time("1 prepare with recovery", || machine.prepare(executed.block.clone())).unwrap();
+        if pooled {
+            let txs = Vec::<Bytes>::decode(&mut executed.block.body.as_ref()).unwrap();
+            // Members send what they have in batches of this kind.
+            for batch in txs.chunks(400) {
+                let admitted = stages.time("0 admission from peers", || replica.submit_from_peers(batch));
+                assert!(admitted.iter().all(Result::is_ok), "{}", height(executed));
+            }
+        }
+        let prepared = stages.time("1 prepare", || machine.prepare(executed.block.clone())).unwrap();
         let ours = stages.time("2 execute", || machine.execute(prepared)).unwrap();
         assert_eq!(ours.meta, executed.meta);
         store.append(&ours.into_stored(Bytes::new())).unwrap();
         stages.time("3 commit", || machine.commit(executed.meta.hash)).unwrap();
     }
-    stages.print("replay", all);
+    stages.print(if pooled { "follower" } else { "replay" }, all);
 }

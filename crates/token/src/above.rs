@@ -69,7 +69,8 @@ impl Pending {
     pub(crate) fn keep(&mut self, hash: BlockHash, delta: Delta) {
         self.blocks.retain(|(other, _)| *other != hash);
         if self.blocks.len() >= PENDING_BLOCKS_MAX {
-            let below: Vec<BlockHash> = self.chain(delta.parent).iter().map(|below| below.head.hash).collect();
+            let below: Vec<BlockHash> =
+                self.chain(delta.parent).iter().map(|below| below.head.hash).collect();
             let aside = self.blocks.iter().position(|(other, _)| !below.contains(other));
             self.blocks.remove(aside.unwrap_or(0));
         }

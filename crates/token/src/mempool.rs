@@ -2,8 +2,8 @@
 
 use crate::block::Delta;
 use crate::limits::{
-    POOL_CHAIN_DEPTH_MAX, POOL_PEER_SIZE_BYTES_MAX, POOL_PEER_TRANSACTIONS_MAX, POOL_SIZE_BYTES_MAX, POOL_TRANSACTIONS_MAX, POOL_TRANSACTIONS_PER_SIGNER_MAX,
-    SUBMIT_BATCH_MAX,
+    POOL_CHAIN_DEPTH_MAX, POOL_PEER_SIZE_BYTES_MAX, POOL_PEER_TRANSACTIONS_MAX, POOL_SIZE_BYTES_MAX,
+    POOL_TRANSACTIONS_MAX, POOL_TRANSACTIONS_PER_SIGNER_MAX, SUBMIT_BATCH_MAX,
 };
 use crate::lock::Clock;
 use crate::rules::{Layer, Past, RuleError, View, check};
@@ -174,9 +174,9 @@ impl Pool {
             let location = store.locate(tx.id.0).ok().flatten()?;
             return (location.height <= state.head.height).then_some(SubmitError::Final(tx.id));
         }
-        let unknown = inputs.iter().find(|input| {
-            !state.unspent.contains_key(*input) && !self.layer.created.contains_key(*input)
-        })?;
+        let unknown = inputs
+            .iter()
+            .find(|input| !state.unspent.contains_key(*input) && !self.layer.created.contains_key(*input))?;
         let source = Box::new(RuleError::NotUnspent(*unknown));
         Some(SubmitError::Rule { id: tx.id, source })
     }
@@ -247,7 +247,8 @@ impl Pool {
         self.postponed += usize::from(not_before.is_some());
         *self.per_signer.entry(signer).or_default() += 1;
         self.order.insert(sequence, id);
-        self.waiting.insert(id, Waiting { tx, origin, sequence, depth, not_before, signer, tokens, assets, builds });
+        self.waiting
+            .insert(id, Waiting { tx, origin, sequence, depth, not_before, signer, tokens, assets, builds });
         Ok(id)
     }
 

@@ -8,9 +8,7 @@ use bletchley_ledger::{
     ProposeContext, Store,
 };
 use bletchley_primitives::{BlockHash, Bytes, Height, TimestampMs};
-use bletchley_token::{
-    Header, OpenError, SignedTx, TokenMachine, TokenRecord, TxBuilder,
-};
+use bletchley_token::{Header, OpenError, SignedTx, TokenMachine, TokenRecord, TxBuilder};
 use std::sync::Arc;
 use support::{GENESIS, LEDGER, Ledger, MemoryStore, address, key, lock, story};
 

@@ -65,11 +65,7 @@ impl Queue {
     }
 
     /// The transaction that `entry` takes the place of, if it pays enough for that.
-    pub(super) fn replaced_by(
-        &self,
-        entry: &Entry,
-        nonce: u64,
-    ) -> Result<Option<Entry>, SubmitError> {
+    pub(super) fn replaced_by(&self, entry: &Entry, nonce: u64) -> Result<Option<Entry>, SubmitError> {
         let Some(old) = self.entries.get(&nonce) else { return Ok(None) };
         let enough = |new: u128, old: u128| {
             new > old && new.saturating_mul(100) >= old.saturating_mul(REPLACEMENT_PERCENT)

@@ -4,8 +4,8 @@ use crate::world::*;
 use alloy_primitives::B256;
 use alloy_rlp::Decodable;
 use bletchley_ledger::{
-    Anchor, Answer, Block, Call, Delegate, DelegationRecord, ExecuteError, Executed, Extension, Machine, Place,
-    RecordError, Refusal, SignedReceipt,
+    Anchor, Answer, Block, Call, Delegate, DelegationRecord, ExecuteError, Executed, Extension, Machine,
+    Place, RecordError, Refusal, SignedReceipt,
 };
 use bletchley_primitives::{BlockHash, Bytes, Height, LedgerId, TimestampMs};
 use parking_lot::Mutex;

@@ -249,10 +249,9 @@ fn block_hashes_are_served_from_the_store_and_by_the_history_contract() {
 #[test]
 fn more_blocks_than_are_held_push_out_the_oldest() {
     let world = World::new(genesis());
-    let proposals: Vec<Executed> =
-        (1..=HELD_BLOCKS_MAX as u64 + 1)
-            .map(|i| world.propose_at(TimestampMs(START.0 + i), true).unwrap())
-            .collect();
+    let proposals: Vec<Executed> = (1..=HELD_BLOCKS_MAX as u64 + 1)
+        .map(|i| world.propose_at(TimestampMs(START.0 + i), true).unwrap())
+        .collect();
     let machine = world.ledger.machine();
     assert_eq!(machine.commit(proposals[0].meta.hash), Err(CommitError::Unknown(proposals[0].meta.hash)));
     world.keep(proposals[HELD_BLOCKS_MAX].clone());

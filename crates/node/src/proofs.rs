@@ -1,13 +1,14 @@
 //! Proofs about the EVM ledger in files: what a stranger checks with the genesis document and nothing else.
 
 use crate::genesis::NetworkGenesis;
-use alloy_consensus::transaction::SignerRecoverable;
-use alloy_consensus::{ReceiptEnvelope, Transaction, TxEnvelope, TxReceipt};
+use alloy_consensus::{ReceiptEnvelope, Transaction, TxEnvelope};
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{B256, Bytes};
 use anyhow::{Context, Result, bail, ensure};
 use bletchley_evm::{Included, InclusionProof, StateProof, header_link};
+use bletchley_crypto::recover;
 use bletchley_ledger::{FinalityProof, ProvedBlock};
+use bletchley_primitives::Signature;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -72,9 +73,18 @@ fn transaction(proof: &[u8], block: &ProvedBlock) -> Result<(String, Value)> {
     let proof = included(proof, Included::Transaction, block)?;
     let hash: B256 = proof.transaction().unwrap_or_default();
     let tx = TxEnvelope::decode_2718(&mut &proof.item[..]).context("the transaction")?;
-    let from = tx.recover_signer().context("the transaction's signature")?;
+    let signature = tx.signature();
+    let mut bytes = [0u8; Signature::SIZE_BYTES];
+    let (rs, v) = bytes.split_at_mut(64);
+    let (r, s) = rs.split_at_mut(32);
+    r.copy_from_slice(&signature.r().to_be_bytes::<32>());
+    s.copy_from_slice(&signature.s().to_be_bytes::<32>());
+    v.copy_from_slice(&[u8::from(signature.v())]);
+    // A development ledger may hold transactions that nobody signed.
+    let from = recover(tx.signature_hash(), &Signature(bytes)).ok();
+    let sender = from.map_or_else(|| "nobody's signature".to_owned(), |from| from.to_string());
     let to = tx.to().map_or_else(|| "a new contract".to_owned(), |to| to.to_string());
-    let line = format!("transaction {hash} from {from} to {to}, position {} of its block", proof.index);
+    let line = format!("transaction {hash} from {sender} to {to}, position {} of its block", proof.index);
     let facts = json!({ "transaction": hash, "from": from, "to": tx.to(), "index": proof.index, "raw": proof.item });
     Ok((line, facts))
 }

@@ -95,9 +95,12 @@ impl Certificates {
             let last = last_of(epoch, epoch_blocks);
             if self.stored.certificate(last)?.is_none() {
                 self.gathering.lock().missing.insert(last);
-                self.resign(last)?;
             }
             epoch += 1;
+        }
+        let missing: Vec<Height> = self.gathering.lock().missing.iter().rev().take(RESIGN_EPOCHS_MAX).copied().collect();
+        for height in missing {
+            self.resign(height)?;
         }
         for height in certified.0.max(head.0.saturating_sub(RESIGN_BLOCKS_MAX)) + 1..=head.0 {
             self.resign(Height(height))?;

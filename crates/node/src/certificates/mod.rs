@@ -3,6 +3,7 @@
 //! Nothing here waits: votes are gathered behind final blocks, certificates are written in batches by
 //! [`Certificates::tick`], and what was lost on the way is asked for again. Time is given from outside, so that the same
 //! code runs in a simulation.
+#![cfg_attr(not(test), allow(dead_code, unused_imports, reason = "the engines of several members are wired to it next"))]
 
 mod gather;
 mod reader;
@@ -30,6 +31,8 @@ const AHEAD_BLOCKS_MAX: u64 = 256;
 const BEHIND_BLOCKS: u64 = 64;
 /// Newest blocks without a certificate that are signed again after a restart.
 const RESIGN_BLOCKS_MAX: u64 = 256;
+/// Newest ends of epochs without a certificate that are signed again after a restart; older ones are asked for.
+const RESIGN_EPOCHS_MAX: usize = 64;
 /// How long a certificate may be missing before votes are sent again and others are asked.
 const RETRY_MS: u64 = 1_000;
 /// Longest time that a certificate stays in memory alone.
@@ -68,6 +71,15 @@ pub(crate) struct CertificatesParts {
     pub(crate) validator: Arc<dyn Signer + Send + Sync>,
     /// Sends on `Protocol::Checkpoints` of the ledger.
     pub(crate) post: Arc<dyn Post>,
+}
+
+/// The post of a ledger with one member: there is nobody to write to.
+pub(crate) struct Nobody;
+
+impl Post for Nobody {
+    fn send(&self, _to: To, _message: Bytes) -> bool {
+        false
+    }
 }
 
 /// What was counted since the start.
@@ -159,6 +171,11 @@ impl Certificates {
         Some(roster)
     }
 
+    fn is_alone(&self, height: Height) -> bool {
+        let me = self.parts.validator.address();
+        self.roster(height).is_some_and(|roster| roster.set.members() == [me])
+    }
+
     /// This member's vote, if it validates there.
     fn vote(&self, checkpoint: &Checkpoint, roster: &Roster) -> Option<CheckpointVote> {
         roster.set.members().binary_search(&self.parts.validator.address()).ok()?;
@@ -233,10 +250,7 @@ impl Certificates {
 
 impl Certifier for Certificates {
     fn alone(&self, checkpoint: &Checkpoint) -> anyhow::Result<Option<Certificate>> {
-        let alone = self.roster(checkpoint.height).is_some_and(|roster| {
-            roster.set.members() == [self.parts.validator.address()]
-        });
-        if !alone {
+        if !self.is_alone(checkpoint.height) {
             return Ok(None);
         }
         let signature = self.parts.validator.sign(checkpoint.signing_digest())?;
@@ -244,7 +258,7 @@ impl Certifier for Certificates {
     }
 
     fn kept(&self, checkpoint: &Checkpoint) {
-        if matches!(self.stored.beside(checkpoint.height), Ok(Some(_))) {
+        if self.is_alone(checkpoint.height) && matches!(self.stored.beside(checkpoint.height), Ok(Some(_))) {
             let mut gathering = self.gathering.lock();
             gathering.head = gathering.head.max(checkpoint.height);
             gathering.certified = gathering.certified.max(checkpoint.height);

@@ -1,15 +1,20 @@
 //! `bletchley verify`: every record's checksum, then both ledgers from genesis, from a copy and offline.
 
+mod certified;
 mod prefix;
 mod reexecute;
 mod replay;
+#[cfg(test)]
+mod tests;
 
 pub use replay::{Fault, Replayed};
 
 use crate::data::DataDir;
-use crate::genesis::NetworkGenesis;
+use crate::genesis::{Agreement, EngineName, NetworkGenesis};
+use crate::governance::{EVM_LEDGER, Governance, founding};
 use crate::output::Output;
 use anyhow::{Context, Result};
+use bletchley_consensus::Schedule;
 use bletchley_cryptlet::content::MemoryContent;
 use bletchley_cryptlet::fabric::{Fabric, FabricConfig, FabricParts};
 use bletchley_cryptlet::registry::TokenRegistry;
@@ -119,7 +124,16 @@ fn replay(data: &DataDir, genesis: &NetworkGenesis, again: bool, output: Output)
     )?;
     let evm =
         EvmLedger::new(genesis.evm.clone(), evm_replayed.clone(), Arc::new(fabric), Arc::new(NoObserver))?;
-    let validators = genesis.validator_set();
+    // The registry's entries are read as the root ledger is replayed: they say who validates which epoch.
+    let governance = Governance::open(tokens.clone(), &founding(genesis))?;
+    let evm_schedule = governance.schedule_for(EVM_LEDGER, Arc::new(evm.clone()));
+    let evm_schedule = evm_schedule.context("the genesis document makes no EVM ledger")?;
+    // The solo engine knows one validator, whoever is voted in.
+    let schedule = |agreement: &Agreement, voted: Arc<dyn Schedule>| match agreement.engine {
+        EngineName::Solo => genesis.schedule(agreement),
+        EngineName::Simplex | EngineName::Tendermint => voted,
+    };
+    let agreements = &genesis.agreements;
     let subjects = [
         Subject {
             name: "tokens",
@@ -127,7 +141,8 @@ fn replay(data: &DataDir, genesis: &NetworkGenesis, again: bool, output: Output)
             machine: tokens as Arc<dyn Machine>,
             copy: token_copy,
             replayed: token_replayed,
-            validators: &validators,
+            schedule: schedule(&agreements.tokens, governance.schedule_for_root()),
+            solo: agreements.tokens.engine == EngineName::Solo,
         },
         Subject {
             name: "evm",
@@ -135,7 +150,8 @@ fn replay(data: &DataDir, genesis: &NetworkGenesis, again: bool, output: Output)
             machine: evm.machine(),
             copy: evm_copy,
             replayed: evm_replayed,
-            validators: &validators,
+            schedule: schedule(&agreements.evm, evm_schedule),
+            solo: agreements.evm.engine == EngineName::Solo,
         },
     ];
     for subject in &subjects {
@@ -168,10 +184,19 @@ fn replay_one(subject: &Subject<'_>, output: Output) -> bool {
                 head.hash,
                 head.height
             ));
+            if found.uncertified > 0 {
+                output.line(format!(
+                    "  {} {:<7} the newest {} blocks are final here, not yet certified for outsiders",
+                    output.dim("waiting"),
+                    subject.name,
+                    found.uncertified
+                ));
+            }
             output.event(&json!({
                 "event": "ledger", "ledger": subject.name, "holds": true, "blocks": found.blocks,
                 "transactions": found.transactions, "seconds": seconds, "transactionsPerSecond": per_second,
                 "height": head.height, "head": head.hash, "stateRoot": head.state_root,
+                "uncertified": found.uncertified,
             }));
             true
         }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Sender, channel},
     },
     time::{Duration, Instant},
@@ -43,6 +43,7 @@ pub(super) struct Asker {
     /// Peers that left a question without an answer and were not heard since: they are asked last.
     slow: Mutex<BTreeSet<PeerId>>,
     pub(super) late: AtomicU64,
+    closed: AtomicBool,
 }
 
 impl Asker {
@@ -57,7 +58,9 @@ impl Asker {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         {
             let mut open = self.open.lock();
-            if open.values().filter(|open| open.peer == peer).count() >= OPEN_PER_PEER_MAX {
+            if self.closed.load(Ordering::Acquire)
+                || open.values().filter(|open| open.peer == peer).count() >= OPEN_PER_PEER_MAX
+            {
                 return None;
             }
             open.insert(number, Open { peer, to });
@@ -90,6 +93,13 @@ impl Asker {
                 Ok(())
             }
         }
+    }
+
+    /// Ends all questions, so that nobody waits for an answer any more.
+    pub(super) fn close(&self) {
+        let mut open = self.open.lock();
+        self.closed.store(true, Ordering::Release);
+        open.clear();
     }
 
     pub(super) fn heard(&self, peer: PeerId) {
@@ -155,7 +165,7 @@ pub(super) fn confirm(
             }
         }
         let now = Instant::now();
-        if open.is_empty() || now >= deadline {
+        if open.is_empty() || now >= deadline || shared.asker.closed.load(Ordering::Acquire) {
             break;
         }
         let patience = deadline.saturating_duration_since(now).min(PATIENCE);

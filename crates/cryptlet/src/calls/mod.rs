@@ -219,6 +219,7 @@ impl Calls {
     pub fn stop(&self) {
         self.shared.desk.close();
         self.shared.errands.close();
+        self.shared.asker.close();
         let this = std::thread::current().id();
         for thread in self.threads.lock().drain(..) {
             // One that holds the last reference cannot wait for itself.

@@ -126,7 +126,13 @@ impl Finality {
     /// [`DecodeError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let Row { seal, certificate } = decode_bounded(bytes, Self::SIZE_BYTES_MAX)?;
-        Ok(Self { seal, certificate })
+        let finality = Self { seal, certificate };
+        // An absent certificate may be written as an empty string as well, for the decoder.
+        if finality.encode()[..] == *bytes {
+            Ok(finality)
+        } else {
+            Err(DecodeError::Malformed("another encoding of a seal and a certificate".to_owned()))
+        }
     }
 }
 

@@ -179,6 +179,7 @@ fn finality_is_canonical_and_bounded() {
         assert!(Finality::decode(&more).is_err());
     }
     assert!(Finality::decode(&alloy_rlp::encode(&one)).is_err(), "a bare certificate is another thing");
+    assert!(Finality::decode(&[0xc2, 0x80, 0x80]).is_err(), "an absent certificate has one encoding");
 }
 
 #[test]

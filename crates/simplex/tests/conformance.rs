@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use bletchley_consensus::conformance::{Check, Cluster, Member, Timing};
 use bletchley_consensus::PeerId;
+use bletchley_consensus::conformance::{Check, Cluster, Member, Timing};
 use bletchley_net::{CHANNELS, Circle, Hub, peer_id};
 use bletchley_primitives::{B256, LedgerId};
 use bletchley_simplex::Settings;
@@ -41,7 +41,8 @@ impl Simulated {
             tracked_peer_sets: NZUsize!(2),
         };
         let peers = keys.iter().map(|key| key.public_key());
-        let (network, oracle) = simulated::Network::new_with_peers(context.child("network"), config, peers).await;
+        let (network, oracle) =
+            simulated::Network::new_with_peers(context.child("network"), config, peers).await;
         network.start();
         let running = keys.iter().map(|_| None).collect();
         let mut cluster = Self { context: context.child("cluster"), oracle, keys, running, lives: 0 };
@@ -69,12 +70,14 @@ impl Cluster for Simulated {
         for (number, channel) in (0u64..).zip(CHANNELS) {
             channels.push(control.register(number, channel.quota()).await.unwrap());
         }
-        let (key, circle, peers) = (self.keys[member].clone(), Circle::new(self.peers()), self.oracle.manager());
+        let (key, circle, peers) =
+            (self.keys[member].clone(), Circle::new(self.peers()), self.oracle.manager());
         let work = Arc::new(Notify::new());
         let notify = work.clone();
         assert!(parts.schedule.epoch_blocks() > 0);
         self.lives += 1;
-        let context = self.context.child("member").with_attribute("index", member).with_attribute("life", self.lives);
+        let context =
+            self.context.child("member").with_attribute("index", member).with_attribute("life", self.lives);
         let handle = context.spawn(move |context| async move {
             let mut hub = Hub::start(&context, channels);
             let channels = hub.join(LEDGER, &circle).await.unwrap();

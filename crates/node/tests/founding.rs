@@ -138,7 +138,7 @@ fn the_ids_cover_everything_that_was_agreed() {
     others[1].engine = Some(EngineName::Tendermint);
     others[2].epoch_blocks = 10;
     others[3].block_ms = 100;
-    others[4].heartbeat_ms = 0;
+    others[4].heartbeat_ms = 5_000;
     others[5].members.pop();
     let mut others: Vec<NetworkGenesis> = others.iter().map(|draft| draft.build(TIME_MS).unwrap()).collect();
     others.push(draft.build(TimestampMs(TIME_MS.0 + 1)).unwrap());

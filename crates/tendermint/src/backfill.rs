@@ -104,8 +104,7 @@ impl Backfill {
     pub(crate) fn kept(&mut self, height: u64) {
         self.noticed_ms = None;
         let done = |asked: &Asked| height + 1 >= asked.from.saturating_add(ANSWER_BLOCKS_MAX);
-        let caught_up = self.best() <= height;
-        if self.asked.as_ref().is_some_and(|asked| done(asked) || (self.arrived.is_empty() && caught_up)) {
+        if self.asked.as_ref().is_some_and(|asked| done(asked) || self.arrived.is_empty()) {
             self.asked = None;
         }
     }
@@ -121,7 +120,11 @@ impl Backfill {
 }
 
 /// Digest of the payload at a height, as its seal has it.
-pub(crate) fn payload_digest(application: &dyn Application, ledger: LedgerId, height: Height) -> Option<B256> {
+pub(crate) fn payload_digest(
+    application: &dyn Application,
+    ledger: LedgerId,
+    height: Height,
+) -> Option<B256> {
     if height == Height(0) {
         return Some(Payload::genesis(ledger));
     }

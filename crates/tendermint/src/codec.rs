@@ -1,6 +1,8 @@
 //! Bytes of votes, proposals and certificates: fixed widths, big endian, one encoding for each value.
 
-use crate::context::{At, Commit, Digest, Polka, Proposal, Rules, Signature, SignedProposal, SignedVote, Skip, Vote, Voter};
+use crate::context::{
+    At, Commit, Digest, Polka, Proposal, Rules, Signature, SignedProposal, SignedVote, Skip, Vote, Voter,
+};
 use arc_malachitebft_core_types::{
     CommitSignature, NilOrVal, PolkaSignature, Round, RoundCertificateType, RoundSignature, SignedMessage,
     VoteType,

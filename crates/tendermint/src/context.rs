@@ -4,8 +4,8 @@ use bletchley_consensus::{PeerId, Validators};
 use bletchley_primitives::B256;
 use commonware_cryptography::ed25519;
 
-use std::fmt;
 use arc_malachitebft_core_types::{self as types, NilOrVal, Round, SignedMessage, VoteType, VotingPower};
+use std::fmt;
 
 /// What malachite is generic over.
 #[derive(Clone, Copy, Debug)]

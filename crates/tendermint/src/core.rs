@@ -5,11 +5,12 @@ use crate::counters::{Counters, Refusal};
 use crate::message::Message;
 use crate::signing::{Checker, Pen};
 use arc_malachitebft_core_consensus::{
-    ConsensusMsg, Effect, Error, Input, LivenessMsg, LocallyProposedValue, Params, ProposedValue, Resumable as _,
-    Resume, SignedConsensusMsg, State, ValuePayload, process,
+    ConsensusMsg, Effect, Error, Input, LivenessMsg, LocallyProposedValue, Params, ProposedValue,
+    Resumable as _, Resume, SignedConsensusMsg, State, ValuePayload, process,
 };
 use arc_malachitebft_core_types::{
-    CertificateError, Round, SignedMessage, ThresholdParams, Timeout, Validity, ValueOrigin, VoteExtensionPolicy,
+    CertificateError, Round, SignedMessage, ThresholdParams, Timeout, Validity, ValueOrigin,
+    VoteExtensionPolicy,
 };
 use std::sync::Arc;
 
@@ -73,7 +74,12 @@ impl Core {
     }
 
     /// Begins a height; `entries` are what the log holds of it.
-    pub(crate) fn begin(&mut self, height: At, seats: Seats, entries: Vec<Entry>) -> Result<Vec<Output>, Error<Rules>> {
+    pub(crate) fn begin(
+        &mut self,
+        height: At,
+        seats: Seats,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Output>, Error<Rules>> {
         self.state.index_wal_entries(&entries);
         let replaying = !entries.is_empty();
         let start = Input::StartHeight(height, seats, replaying, None, VoteExtensionPolicy::Disabled);
@@ -117,7 +123,11 @@ impl Core {
     }
 
     /// Whether the payload of a proposal holds.
-    pub(crate) fn judge(&mut self, proposal: &SignedProposal, validity: Validity) -> Result<Vec<Output>, Error<Rules>> {
+    pub(crate) fn judge(
+        &mut self,
+        proposal: &SignedProposal,
+        validity: Validity,
+    ) -> Result<Vec<Output>, Error<Rules>> {
         let value = ProposedValue {
             height: proposal.height,
             round: proposal.round,
@@ -142,11 +152,18 @@ impl Core {
     }
 }
 
-fn count<T>(counters: &Counters, verdict: Result<T, CertificateError<Rules>>) -> Result<T, CertificateError<Rules>> {
+fn count<T>(
+    counters: &Counters,
+    verdict: Result<T, CertificateError<Rules>>,
+) -> Result<T, CertificateError<Rules>> {
     verdict.inspect_err(|_| counters.refuse(Refusal::Signature))
 }
 
-fn holds(checker: &Checker, signed: &SignedMessage<Rules, ConsensusMsg<Rules>>, key: &crate::context::Key) -> bool {
+fn holds(
+    checker: &Checker,
+    signed: &SignedMessage<Rules, ConsensusMsg<Rules>>,
+    key: &crate::context::Key,
+) -> bool {
     match &signed.message {
         ConsensusMsg::Vote(vote) => checker.vote(key, vote, &signed.signature),
         ConsensusMsg::Proposal(proposal) => checker.proposal(key, proposal, &signed.signature),

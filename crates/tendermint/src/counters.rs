@@ -28,8 +28,7 @@ pub struct Counters {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Malformed, Self::Stale, Self::Stranger, Self::Signature, Self::Surplus];
+    pub const ALL: [Self; 5] = [Self::Malformed, Self::Stale, Self::Stranger, Self::Signature, Self::Surplus];
 
     /// Name as metrics have it.
     #[must_use]

@@ -3,17 +3,19 @@
 use crate::context::{At, Voter};
 use crate::counters::Refusal;
 use crate::message::{Lane, Message, Seal};
-use crate::station::{Act, Halt, Station};
+use crate::station::{Act, Answer, Halt, Station};
 use crate::timers::millis;
 use bletchley_consensus::{Payload, PeerId};
 use bletchley_primitives::{Bytes, Height};
 
-/// Payloads of one member that are kept at a height.
-const PAYLOADS_OF_PEER_MAX: usize = 4;
+/// Payloads of one member that are kept at a height without having been asked for.
+const PAYLOADS_OF_PEER_MAX: usize = 2;
+/// The same at the height after it.
+const PAYLOADS_OF_PEER_AHEAD_MAX: usize = 1;
 /// Members whose last question is remembered.
-const ANSWERED_MAX: usize = 1_024;
+const ANSWERED_MAX: usize = 4_096;
 /// Least time between two answers to one member.
-const ANSWER_PAUSE_MS: u64 = 15;
+const ANSWER_PAUSE_MS: u64 = 5;
 
 /// What came of a message.
 type Heard = Result<Result<(), Refusal>, Halt>;
@@ -63,7 +65,7 @@ impl Station {
             }
             Message::Payload(payload) => self.hear_payload(from, payload),
             Message::WantPayload(height, digest) => {
-                if height.0 == self.height && self.may_answer(from) {
+                if height.0 == self.height && self.may_answer(from, Answer::Payload) {
                     self.send_payload(Some(from), digest);
                 } else if height.0 < self.height {
                     self.tell_status(from);
@@ -74,7 +76,7 @@ impl Station {
                 if height.0 == 0 || height.0 >= self.height {
                     return Ok(Err(Refusal::Stale));
                 }
-                if !self.may_answer(from) {
+                if !self.may_answer(from, Answer::Final) {
                     return Ok(Err(Refusal::Surplus));
                 }
                 self.act(Act::Serve(from, height));
@@ -108,12 +110,12 @@ impl Station {
 
     /// Tells a member that is behind how far this one is; not too often.
     fn tell_status(&mut self, to: PeerId) {
-        if self.may_answer(to) {
+        if self.may_answer(to, Answer::Status) {
             self.act(Act::Send(Some(to), Message::Status(Height(self.height.saturating_sub(1)))));
         }
     }
 
-    fn may_answer(&mut self, peer: PeerId) -> bool {
+    fn may_answer(&mut self, peer: PeerId, what: Answer) -> bool {
         let now_ms = self.now_ms;
         if self.answered_ms.len() >= ANSWERED_MAX {
             self.answered_ms.retain(|_, at_ms| now_ms < at_ms.saturating_add(ANSWER_PAUSE_MS));
@@ -121,7 +123,7 @@ impl Station {
         if self.answered_ms.len() >= ANSWERED_MAX {
             return false;
         }
-        let at_ms = self.answered_ms.entry(peer).or_default();
+        let at_ms = self.answered_ms.entry((peer, what)).or_default();
         let may = *at_ms == 0 || now_ms >= at_ms.saturating_add(ANSWER_PAUSE_MS);
         if may {
             *at_ms = now_ms;
@@ -140,8 +142,11 @@ impl Station {
         if !wanted && !seated {
             return Ok(Err(Refusal::Stranger));
         }
-        let of_peer = self.payloads.iter().filter(|((h, _), (peer, _))| *h == height && *peer == from).count();
-        if !wanted && of_peer >= PAYLOADS_OF_PEER_MAX {
+        let of_peer =
+            self.payloads.iter().filter(|((h, _), (peer, _))| *h == height && *peer == from).count();
+        let of_peer_max =
+            if height == self.height { PAYLOADS_OF_PEER_MAX } else { PAYLOADS_OF_PEER_AHEAD_MAX };
+        if !wanted && of_peer >= of_peer_max {
             return Ok(Err(Refusal::Surplus));
         }
         self.payloads.entry((height, digest)).or_insert((from, payload));
@@ -168,9 +173,9 @@ impl Station {
         let Some(seats) = self.core.as_ref().map(|core| core.seats().clone()) else { return Ok(()) };
         let digest = payload.digest();
         // The votes decide about the digest, and the digest about everything else, the parent too.
-        let seal = Seal::decode(Height(self.height), &seal).ok().filter(|seal| {
-            seal.0.value_id.0 == digest && self.pen.checker.commit(&seats, &seal.0).is_ok()
-        });
+        let seal = Seal::decode(Height(self.height), &seal)
+            .ok()
+            .filter(|seal| seal.0.value_id.0 == digest && self.pen.checker.commit(&seats, &seal.0).is_ok());
         let Some(seal) = seal else {
             tracing::warn!(height = self.height, %from, "tendermint.backfill: a block without a certificate that holds");
             self.counters.refuse(Refusal::Signature);
@@ -184,8 +189,9 @@ impl Station {
     }
 
     fn ask_for_blocks(&mut self) {
-        if let Some(peer) = self.backfill.ask(self.height, self.now_ms, &self.settings) {
-            self.act(Act::Send(Some(peer), Message::WantFinal(Height(self.height))));
+        let height = self.next_needed();
+        if let Some(peer) = self.backfill.ask(height, self.now_ms, &self.settings) {
+            self.act(Act::Send(Some(peer), Message::WantFinal(Height(height))));
         }
     }
 

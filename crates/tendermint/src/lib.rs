@@ -29,8 +29,8 @@ mod timers;
 mod wal;
 mod worker;
 
-pub use engine::Tendermint;
 pub use counters::{Counters, Refusal};
+pub use engine::Tendermint;
 pub use message::{decodes, examples, seal_decodes};
 pub use settings::Settings;
 

@@ -59,7 +59,9 @@ impl Lane {
 impl Message {
     pub(crate) const fn lane(&self) -> Lane {
         match self {
-            Self::Vote(_) | Self::Proposal(_) | Self::Polka(_) | Self::Skip(_) | Self::Status(_) => Lane::Votes,
+            Self::Vote(_) | Self::Proposal(_) | Self::Polka(_) | Self::Skip(_) | Self::Status(_) => {
+                Lane::Votes
+            }
             Self::Payload(_) => Lane::Blocks,
             Self::WantPayload(..) | Self::WantFinal(_) | Self::Final(..) => Lane::Backfill,
         }

@@ -135,7 +135,11 @@ impl Checker {
         if threshold.is_met(signed, total) {
             Ok(())
         } else {
-            Err(CertificateError::NotEnoughVotingPower { signed, total, expected: threshold.min_expected(total) })
+            Err(CertificateError::NotEnoughVotingPower {
+                signed,
+                total,
+                expected: threshold.min_expected(total),
+            })
         }
     }
 
@@ -163,7 +167,9 @@ impl Checker {
     ) -> Result<(), CertificateError<Rules>> {
         let precommits = skip.cert_type == RoundCertificateType::Precommit;
         let threshold = if precommits { thresholds.quorum } else { thresholds.honest };
-        if let Some(odd) = skip.round_signatures.iter().find(|s| precommits && s.vote_type == VoteType::Prevote) {
+        if let Some(odd) =
+            skip.round_signatures.iter().find(|s| precommits && s.vote_type == VoteType::Prevote)
+        {
             return Err(CertificateError::InvalidRoundSignature(odd.clone()));
         }
         let signatures = skip.round_signatures.iter().map(|s| {
@@ -176,7 +182,7 @@ impl Checker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::{SignedVote, Seats};
+    use crate::context::{Seats, SignedVote};
     use arc_malachitebft_core_types::SignedMessage;
     use bletchley_consensus::{Validator, Validators};
     use bletchley_primitives::{Address, B256};

@@ -88,7 +88,8 @@ fn now_ms(context: &impl Clock) -> u64 {
 }
 
 fn storage_failed(height: u64, error: &commonware_runtime::Error) -> Halt {
-    let problem = format!("the engine's log: {error}; free space or repair the disk, then start the node again");
+    let problem =
+        format!("the engine's log: {error}; free space or repair the disk, then start the node again");
     Halt::Keep { height: Height(height), problem }
 }
 
@@ -111,7 +112,10 @@ where
 }
 
 /// Runs the application's calls on a thread of their own, where the runtime has such.
-fn employ<E: Spawner>(context: &E, application: Arc<dyn Application>) -> (mpsc::Sender<Job>, mpsc::Receiver<Done>) {
+fn employ<E: Spawner>(
+    context: &E,
+    application: Arc<dyn Application>,
+) -> (mpsc::Sender<Job>, mpsc::Receiver<Done>) {
     let (jobs, mut orders) = mpsc::channel(JOBS_MAX);
     let (finished, done) = mpsc::channel(JOBS_MAX);
     context.child("application").dedicated().spawn(move |_| async move {
@@ -127,7 +131,12 @@ fn employ<E: Spawner>(context: &E, application: Arc<dyn Application>) -> (mpsc::
 }
 
 /// Answers members that are behind, beside everything else.
-fn serve<E, S>(context: &E, application: Arc<dyn Application>, ledger: LedgerId, mut mouth: S) -> mpsc::Sender<(PeerId, Height)>
+fn serve<E, S>(
+    context: &E,
+    application: Arc<dyn Application>,
+    ledger: LedgerId,
+    mut mouth: S,
+) -> mpsc::Sender<(PeerId, Height)>
 where
     E: Spawner,
     S: Sender<PublicKey = PublicKey>,
@@ -192,8 +201,13 @@ where
     S: Sender<PublicKey = PublicKey>,
     R: Receiver<PublicKey = PublicKey>,
 {
-    let Parts { context, partition, key, ledger, application, schedule, settings, work, channels, counters } = parts;
-    let Channels { votes: (votes, mut hear_votes), blocks: (blocks, mut hear_blocks), backfill: (backfill, mut hear_backfill) } = channels;
+    let Parts { context, partition, key, ledger, application, schedule, settings, work, channels, counters } =
+        parts;
+    let Channels {
+        votes: (votes, mut hear_votes),
+        blocks: (blocks, mut hear_blocks),
+        backfill: (backfill, mut hear_backfill),
+    } = channels;
     let (jobs, mut done) = employ(&context, application.clone());
     let ask = serve(&context, application.clone(), ledger, backfill.clone());
     let pen = Pen::new(ledger, key);

@@ -33,6 +33,14 @@ pub(crate) enum Act {
     Serve(PeerId, Height),
 }
 
+/// What other members are answered, each not too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Answer {
+    Status,
+    Payload,
+    Final,
+}
+
 /// What is known of a payload at the height.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -81,7 +89,7 @@ pub(crate) struct Station {
     pub(crate) timers: Timers,
     pub(crate) backfill: Backfill,
     pub(crate) status_ms: u64,
-    pub(crate) answered_ms: BTreeMap<PeerId, u64>,
+    pub(crate) answered_ms: BTreeMap<(PeerId, Answer), u64>,
     pub(crate) now_ms: u64,
     acts: Vec<Act>,
     pending: VecDeque<Digest>,
@@ -201,9 +209,10 @@ impl Station {
         }
         self.begun = true;
         let at = At(self.height);
-        let mut core = self.core.take().unwrap_or_else(|| {
-            Core::new(self.pen.clone(), self.counters.clone(), at, seats.clone())
-        });
+        let mut core = self
+            .core
+            .take()
+            .unwrap_or_else(|| Core::new(self.pen.clone(), self.counters.clone(), at, seats.clone()));
         let begun = core.begin(at, seats, entries);
         self.core = Some(core);
         let outputs = begun.map_err(|error| self.halt(&error.to_string()))?;
@@ -247,7 +256,9 @@ impl Station {
                     self.acts.push(Act::Log(Record::Entry(entry)));
                 }
                 Output::Send(message) => self.acts.push(Act::Send(None, message)),
-                Output::Arm(timeout) if timeout.kind == TimeoutKind::Propose => self.await_proposal(timeout.round),
+                Output::Arm(timeout) if timeout.kind == TimeoutKind::Propose => {
+                    self.await_proposal(timeout.round)
+                }
                 Output::Arm(timeout) => self.timers.arm(timeout, self.now_ms, &self.settings),
                 Output::Disarm(timeout) => self.timers.disarm(timeout),
                 Output::DisarmAll => self.timers.clear(),
@@ -267,6 +278,15 @@ impl Station {
         }
         while let Some(digest) = self.pending.pop_front() {
             self.consider(digest)?;
+        }
+        // A proposal of this round is signed already (it came out of the log): there must never be a second.
+        let own = self.pen.voter();
+        let signed = |turn: &Turn| {
+            let same = |p: &SignedProposal| p.proposer == own && p.round == Round::Some(turn.round);
+            self.proposals.iter().any(same)
+        };
+        if self.turn.as_ref().is_some_and(signed) {
+            self.turn = None;
         }
         self.try_turn();
         Ok(())
@@ -375,7 +395,8 @@ impl Station {
         let Some(proposal) = self.proposals.iter().find(|p| p.value == Digest(digest)).cloned() else {
             return Ok(());
         };
-        if let Some((_, payload)) = self.payloads.get(&(self.height, digest)).filter(|_| validity.is_valid()) {
+        if let Some((_, payload)) = self.payloads.get(&(self.height, digest)).filter(|_| validity.is_valid())
+        {
             let record = Record::Payload(payload.clone());
             self.act(Act::Log(record));
         }
@@ -440,7 +461,9 @@ impl Station {
             self.wanted.insert(digest, now_ms + millis(self.settings.patience));
             self.asked_payloads = self.asked_payloads.wrapping_add(1);
             let at = self.asked_payloads.checked_rem(seats.len()).unwrap_or(0);
-            if let Some(peer) = seats.get(at).map(|seat| seat.voter.0).filter(|peer| *peer != self.pen.voter().0) {
+            if let Some(peer) =
+                seats.get(at).map(|seat| seat.voter.0).filter(|peer| *peer != self.pen.voter().0)
+            {
                 self.act(Act::Send(Some(peer), Message::WantPayload(height, digest)));
             }
         }
@@ -466,6 +489,11 @@ impl Station {
 
     pub(crate) const fn is_deciding(&self) -> bool {
         self.deciding.is_some()
+    }
+
+    /// The lowest height whose block is still to come.
+    pub(crate) const fn next_needed(&self) -> u64 {
+        self.height.saturating_add(self.deciding.is_some() as u64)
     }
 
     fn keep(&mut self) {
@@ -518,7 +546,8 @@ impl Station {
             }
             Done::Verified { height, digest, result } if height == now => self.verified(digest, result),
             Done::Kept { height, result } if height == now => self.kept(result),
-            Done::Proposed { result: Ok(Some(proposal)), .. } | Done::Verified { result: Ok(proposal), .. } => {
+            Done::Proposed { result: Ok(Some(proposal)), .. }
+            | Done::Verified { result: Ok(proposal), .. } => {
                 self.act(Act::Work(Job::Abandon(proposal.hash)));
                 Ok(())
             }
@@ -534,7 +563,7 @@ impl Station {
         });
         let turn = self.turn.filter(|turn| !turn.busy).map(|turn| turn.next_ms);
         let keep = self.deciding.as_ref().and_then(|(_, at_ms)| *at_ms);
-        let backfill = self.backfill.due_ms(self.height, &self.settings);
+        let backfill = self.backfill.due_ms(self.next_needed(), &self.settings);
         let others = [turn, keep, backfill, self.timers.next_ms(), Some(self.status_ms)];
         let wanted = self.wanted.values().copied();
         early.chain(wanted).chain(others.into_iter().flatten()).min().unwrap_or(self.status_ms)

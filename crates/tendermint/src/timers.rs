@@ -41,7 +41,9 @@ impl Timers {
 
     pub(crate) fn disarm(&mut self, timeout: Timeout) {
         self.armed.retain(|(armed, _)| *armed != timeout);
-        if timeout.kind == TimeoutKind::Propose && self.proposal.is_some_and(|(round, ..)| round == timeout.round) {
+        if timeout.kind == TimeoutKind::Propose
+            && self.proposal.is_some_and(|(round, ..)| round == timeout.round)
+        {
             self.proposal = None;
         }
     }

@@ -114,7 +114,11 @@ async fn read<B: Blob>(blob: &B, size: u64, offset: u64, len: usize) -> Option<V
 
 impl<B: Blob> Wal<B> {
     /// Opens the log at a height, and says what it holds of it.
-    pub(crate) async fn open<E>(context: &E, partition: &str, height: u64) -> Result<(Self, Vec<Record>), Error>
+    pub(crate) async fn open<E>(
+        context: &E,
+        partition: &str,
+        height: u64,
+    ) -> Result<(Self, Vec<Record>), Error>
     where
         E: Storage<Blob = B>,
     {

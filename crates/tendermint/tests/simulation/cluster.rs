@@ -84,7 +84,8 @@ impl Cluster for Simulated {
     async fn start(&mut self, member: usize, parts: Member) {
         let [votes, blocks, backfill] = self.channels(member).await;
         self.lives += 1;
-        let context = self.context.child("member").with_attribute("at", member).with_attribute("life", self.lives);
+        let context =
+            self.context.child("member").with_attribute("at", member).with_attribute("life", self.lives);
         let (key, ledger) = (self.keys[member].clone(), self.ledgers[member]);
         let (work, counters) = (self.work[member].clone(), self.counters[member].clone());
         self.running[member] = Some(context.spawn(move |context| async move {

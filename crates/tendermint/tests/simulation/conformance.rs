@@ -2,16 +2,21 @@
 
 use crate::cluster::Simulated;
 use bletchley_consensus::conformance::Check;
-use commonware_runtime::{Runner as _, deterministic};
+use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
 
 const SEEDS: [u64; 2] = [1, 2];
 
 fn passes(check: Check) {
     for seed in SEEDS {
         let members = check.members().max(4);
-        let ran = deterministic::Runner::seeded(seed)
-            .start(async move |context| check.run(Simulated::new(context, members).await).await);
-        ran.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        let ran = deterministic::Runner::seeded(seed).start(async move |context| {
+            let cluster = Simulated::new(context, members).await;
+            let counters = cluster.counters.clone();
+            check.run(cluster).await.map(|()| counters)
+        });
+        let counters = ran.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        let seen: u64 = counters.iter().map(|counters| counters.equivocations()).sum();
+        assert_eq!(seen, 0, "seed {seed}: a member said two things at once, after a crash or without");
     }
 }
 
@@ -65,7 +70,6 @@ fn the_same_seed_gives_the_same_run() {
             context.auditor().state()
         })
     };
-    use commonware_runtime::Supervisor as _;
     assert_eq!(state(3), state(3));
     assert_ne!(state(3), state(4));
 }

@@ -5,7 +5,9 @@ use bletchley_consensus::conformance::{Cluster as _, Member, Numbers};
 use bletchley_consensus::{Application as _, FixedSchedule, Validator, Validators};
 use bletchley_primitives::{Address, B256, LedgerId};
 use bletchley_tendermint::Refusal;
+use commonware_cryptography::Signer as _;
 use commonware_cryptography::ed25519::PublicKey;
+use commonware_macros::select;
 use commonware_p2p::{Receiver as _, Recipients, Sender as _};
 use commonware_runtime::{Clock as _, Runner as _, deterministic};
 use std::sync::Arc;
@@ -68,12 +70,13 @@ impl World {
 
 /// Messages that reach this member within a while.
 async fn overhear(world: &World, pair: &mut Pair) -> Vec<Vec<u8>> {
-    let mut heard = Vec::new();
-    let end = world.cluster.context.current() + Duration::from_secs(3);
-    while let Ok(Ok((_, bytes))) =
-        world.cluster.context.timeout(end.duration_since(world.cluster.context.current()).unwrap_or_default(), pair.1.recv()).await
-    {
-        heard.push(bytes.as_ref().to_vec());
+    let (mut heard, context) = (Vec::new(), &world.cluster.context);
+    let end = context.current() + Duration::from_secs(3);
+    loop {
+        select! {
+            message = pair.1.recv() => heard.push(message.unwrap().1.as_ref().to_vec()),
+            _ = context.sleep_until(end) => break,
+        }
     }
     assert!(heard.len() > 3, "members speak");
     heard
@@ -84,57 +87,76 @@ fn send(pair: &mut Pair, to: &PublicKey, bytes: Vec<u8>) {
 }
 
 /// Overhears votes as `member`, then sends what `forge` makes of each of them.
-fn forged(member: usize, forge: fn(Vec<u8>) -> Vec<u8>, why: Refusal) {
+/// `forge` is told the height that the others work on.
+fn forged(member: usize, forge: fn(Vec<u8>, u64) -> Vec<u8>, why: Refusal) {
     deterministic::Runner::seeded(5).start(async move |context| {
         let mut world = World::begin(context).await;
         let [mut votes, mut blocks, mut backfill] = world.cluster.channels(member).await;
         world.goes_on().await;
         let heard = overhear(&world, &mut votes).await;
         let before = world.refused(why);
-        use commonware_cryptography::Signer as _;
         let target = world.cluster.keys[0].public_key();
         for bytes in heard.iter().cycle().take(60) {
+            let height = world.ledgers[0].head().height.0 + 1;
             for pair in [&mut votes, &mut blocks, &mut backfill] {
-                send(pair, &target, forge(bytes.clone()));
+                send(pair, &target, forge(bytes.clone(), height));
             }
             world.cluster.run_for(5).await;
         }
         world.goes_on().await;
-        assert!(world.refused(why) >= before + 50, "{}: {}", why.name(), world.refused(why));
+        assert!(world.refused(why) >= before + 20, "{}: {} and {before}", why.name(), world.refused(why));
     });
 }
 
 #[test]
 fn truncated_messages_are_refused() {
-    forged(3, |bytes| bytes[..bytes.len() - 1].to_vec(), Refusal::Malformed);
+    forged(3, |bytes, _| bytes[..bytes.len() - 1].to_vec(), Refusal::Malformed);
 }
 
 #[test]
 fn oversized_messages_are_refused() {
-    forged(3, |bytes| [bytes, vec![0; 100_000]].concat(), Refusal::Malformed);
+    forged(3, |bytes, _| [bytes, vec![0; 100_000]].concat(), Refusal::Malformed);
 }
 
 #[test]
 fn messages_of_another_version_are_refused() {
-    forged(3, |bytes| [&[9], &bytes[1..]].concat(), Refusal::Malformed);
+    forged(3, |bytes, _| [&[9], &bytes[1..]].concat(), Refusal::Malformed);
 }
 
 #[test]
 fn replayed_messages_are_refused() {
-    forged(3, |bytes| bytes, Refusal::Stale);
+    forged(3, |bytes, _| bytes, Refusal::Stale);
 }
 
 #[test]
 fn a_stranger_that_speaks_for_others_is_refused() {
-    // Of a height that is not over yet, so that only the sender is wrong.
+    // Of the height that is being decided, so that only the sender is wrong.
     forged(
         4,
-        |mut bytes| {
+        |mut bytes, height| {
             let height_at = if bytes[1] == 1 { 3 } else { 2 };
-            bytes[height_at..height_at + 8].copy_from_slice(&[0; 8]);
+            bytes[height_at..height_at + 8].copy_from_slice(&height.to_be_bytes());
             bytes
         },
-        Refusal::Stale,
+        Refusal::Stranger,
+    );
+}
+
+#[test]
+fn a_validator_that_changes_what_others_said_is_refused() {
+    forged(
+        3,
+        |mut bytes, height| {
+            // A certificate of its own making: two thirds of nobody.
+            let mut polka = vec![1, 3];
+            polka.extend(height.to_be_bytes());
+            polka.extend([0; 4]);
+            polka.extend([7; 32]);
+            polka.extend([0; 2]);
+            std::mem::swap(&mut bytes, &mut polka);
+            bytes
+        },
+        Refusal::Signature,
     );
 }
 
@@ -146,7 +168,10 @@ fn votes_for_another_ledger_are_refused() {
         world.cluster.ledgers[3] = LedgerId(B256::repeat_byte(8));
         world.start(3).await;
         world.goes_on().await;
-        assert!(world.refused(Refusal::Signature) > 0);
+        assert!(
+            world.cluster.counters[3].refused(Refusal::Signature) > 0,
+            "it hears the others, and refuses them"
+        );
         assert_eq!(world.ledgers[3].head().height.0, 0);
     });
 }

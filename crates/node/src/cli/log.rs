@@ -49,8 +49,9 @@ impl LogOptions {
 pub(super) fn start(settings: &Settings) -> Result<()> {
     let filter = match EnvFilter::try_from_env("BLETCHLEY_LOG") {
         Ok(filter) => filter,
-        Err(_) => EnvFilter::try_new(&settings.level)
-            .with_context(|| format!("{:?} is no log level; write error, warn, info or debug", settings.level))?,
+        Err(_) => EnvFilter::try_new(&settings.level).with_context(|| {
+            format!("{:?} is no log level; write error, warn, info or debug", settings.level)
+        })?,
     };
     let writer = match &settings.file {
         Some(path) => {

@@ -1,10 +1,11 @@
-//! The project's own tasks: `up`, `test`, `bench`, `tidy`, `contracts`; not a part of what is shipped.
+//! The project's own tasks: `up`, `test`, `bench`, `sim`, `tidy`, `contracts`; not a part of what is shipped.
 
 mod bench;
 mod contracts;
 mod place;
 mod run;
 mod say;
+mod sim;
 mod test;
 mod tidy;
 mod tools;
@@ -28,6 +29,8 @@ enum Task {
     Test(test::Test),
     /// Measures the node and its peers; arguments go to `bletchley-bench`.
     Bench(bench::Bench),
+    /// Plays the consortium in virtual time, with faults drawn from seeds; arguments go to `bletchley-sim`.
+    Sim(sim::Sim),
     /// Checks the shape of the house: rows, sizes, names, reasons, words.
     Tidy(tidy::Tidy),
     /// Compiles the Solidity contracts and rewrites their artefacts.
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Up(task) => task.run(&place),
         Task::Test(task) => task.run(&place),
         Task::Bench(task) => task.run(&place),
+        Task::Sim(task) => task.run(&place),
         Task::Tidy(task) => task.run(&place),
         Task::Contracts(task) => task.run(&place),
     };

@@ -1,0 +1,394 @@
+//! A member that runs: its stores, machines, runners and engines, on the seeded runtime.
+
+use crate::broken::{BrokenRunner, Bug, ForgetfulDisk};
+use crate::chronicle::{Chronicle, Watched, WatchedPost};
+use crate::consortium::{TOKENS, token_genesis};
+use crate::liar::Liar;
+use crate::plan::{LEDGERS, Misbehaviour};
+use bletchley_consensus::{Application, FixedSchedule, Nonsense, PeerId, Post, Protocol, Receive, To};
+use bletchley_crypto::SecretKey;
+use bletchley_evm::{
+    EvmBlock, EvmLedger, Genesis as EvmGenesis, MinedReceipt, Observer, RecoveredTx, header_link,
+};
+use bletchley_ledger::{
+    Anchor, Answer, Call, Delegate, DelegationRecord, Head, Machine, Place, RecordError, Refusal,
+    SharedStore, SignedReceipt,
+};
+use bletchley_net::{Circle, EngineChannels, Hub, Pair, listen, post};
+use bletchley_node::parts::{Assembled, Parts, token_header_link};
+use bletchley_primitives::{Bytes, LedgerId, decode_bounded};
+use bletchley_simplex::Settings;
+use bletchley_simplex::stack;
+use bletchley_storage::conformance::Numbers;
+use bletchley_storage::{Disk, Options, SegmentStore};
+use bletchley_token::TokenMachine;
+use commonware_cryptography::Signer as _;
+use commonware_cryptography::ed25519::{PrivateKey, PublicKey};
+use commonware_p2p::simulated;
+use commonware_runtime::deterministic::Context;
+use commonware_runtime::{Clock as _, Handle, Spawner as _, Supervisor as _};
+use parking_lot::Mutex;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, UNIX_EPOCH};
+use tokio::sync::{Notify, oneshot};
+
+/// Sender of a channel.
+pub(crate) type Sender = simulated::Sender<PublicKey, Context>;
+/// Receiver of a channel.
+pub(crate) type Receiver = simulated::Receiver<PublicKey>;
+type Control = simulated::Control<PublicKey, Context>;
+type Manager = simulated::Manager<PublicKey, Context>;
+
+/// How often gossip is sent and certificates are looked at.
+const TICK: Duration = Duration::from_millis(10);
+/// Size at which a segment is followed by the next one: small, so that it happens.
+const SEGMENT_SIZE_BYTES: u64 = 64 << 10;
+/// Longest batch of gossiped transactions.
+const BATCH_SIZE_BYTES_MAX: usize = 1 << 20;
+
+/// What a member runs with.
+pub(crate) struct Job {
+    pub(crate) member: usize,
+    pub(crate) body: usize,
+    pub(crate) is_honest: bool,
+    pub(crate) misbehaviour: Option<Misbehaviour>,
+    pub(crate) bug: Bug,
+    pub(crate) seed: u64,
+    pub(crate) peer: PrivateKey,
+    pub(crate) validator: SecretKey,
+    pub(crate) disks: Vec<Arc<dyn Disk>>,
+    pub(crate) circle: Circle,
+    pub(crate) schedule: FixedSchedule,
+    pub(crate) chronicle: Arc<Chronicle>,
+    pub(crate) evm_genesis: EvmGenesis,
+    pub(crate) settings: Settings,
+    pub(crate) control: Control,
+    pub(crate) manager: Manager,
+}
+
+/// A member that runs.
+pub(crate) struct Running {
+    pub(crate) tokens: Arc<TokenMachine>,
+    pub(crate) evm: EvmLedger,
+    pub(crate) assembled: Vec<Arc<Assembled>>,
+}
+
+impl Running {
+    pub(crate) fn heads(&self) -> [Head; LEDGERS] {
+        [self.tokens.head(), self.evm.head()]
+    }
+}
+
+/// A member's task, and why it ended, once it did.
+pub(crate) struct Life {
+    pub(crate) handle: Handle<()>,
+    pub(crate) running: Option<Running>,
+    pub(crate) ended: Arc<Mutex<Option<String>>>,
+}
+
+/// Wakes the engine when transactions come.
+struct Waking(Arc<Notify>);
+
+impl Observer for Waking {
+    fn pooled(&self, _tx: &Arc<RecoveredTx>) {
+        self.0.notify_waiters();
+    }
+
+    fn committed(&self, _block: &Arc<EvmBlock>, _receipts: &Arc<Vec<MinedReceipt>>) {}
+}
+
+/// The root ledger as anchors of EVM blocks see it.
+pub(crate) struct RootLedger(pub(crate) Arc<TokenMachine>);
+
+impl Delegate for RootLedger {
+    fn poll(&self, call: &Call, place: &Place) -> Answer {
+        Answer::Ready(Arc::new(SignedReceipt::refused(call, place, "nobody answers calls here")))
+    }
+
+    fn run(&self, _call: &Call, _place: &Place) -> Result<SignedReceipt, Refusal> {
+        Err(Refusal::NoFabric)
+    }
+
+    fn anchor(&self) -> Anchor {
+        let head = self.0.head();
+        Anchor { ledger: TOKENS, height: head.height, block: head.hash }
+    }
+
+    fn check(&self, record: &DelegationRecord, _place: &Place) -> Result<(), RecordError> {
+        let Anchor { ledger, height, block } = record.anchor;
+        let header = self.0.header(height).ok().flatten();
+        if ledger == TOKENS && header.is_some_and(|header| header.hash() == block) {
+            Ok(())
+        } else {
+            Err(RecordError::Anchor { height })
+        }
+    }
+}
+
+/// Transactions between members: those of clients are sent once, in batches.
+struct Gossip {
+    outbox: Mutex<Vec<Bytes>>,
+    post: Arc<dyn Post>,
+    admit: Box<dyn Fn(&[Bytes]) + Send + Sync>,
+}
+
+impl Gossip {
+    fn flush(&self) {
+        let batch = std::mem::take(&mut *self.outbox.lock());
+        if !batch.is_empty() {
+            self.post.send(To::All, alloy_rlp::encode(&batch).into());
+        }
+    }
+}
+
+/// A client of this member sent these.
+fn offer(gossip: &Weak<Gossip>, raws: &[Bytes]) {
+    if let Some(gossip) = gossip.upgrade() {
+        gossip.outbox.lock().extend_from_slice(raws);
+    }
+}
+
+impl Receive for Gossip {
+    fn receive(&self, _from: PeerId, message: Bytes) -> Result<(), Nonsense> {
+        let batch: Vec<Bytes> =
+            decode_bounded(&message, BATCH_SIZE_BYTES_MAX).map_err(|error| Nonsense(error.to_string()))?;
+        (self.admit)(&batch);
+        Ok(())
+    }
+}
+
+/// What a ledger has on the network.
+struct Ports {
+    engine: EngineChannels<Sender>,
+    transactions: (Arc<dyn Post>, Pair<Sender>),
+    checkpoints: (Arc<dyn Post>, Pair<Sender>),
+}
+
+async fn join(hub: &mut Hub<Sender>, ledger: LedgerId, job: &Job) -> Result<Ports, String> {
+    let joined = hub.join(ledger, &job.circle).await.map_err(|error| error.to_string())?;
+    let mut beside = joined.beside;
+    let mut line = |protocol: Protocol| {
+        let at = beside.iter().position(|(of, _)| *of == protocol).ok_or("a channel is missing")?;
+        let (_, pair) = beside.swap_remove(at);
+        Ok::<_, String>((post(protocol, pair.0.clone()), pair))
+    };
+    let (transactions, checkpoints) = (line(Protocol::Transactions)?, line(Protocol::Checkpoints)?);
+    Ok(Ports { engine: joined.engine, transactions, checkpoints })
+}
+
+/// A ledger, ready for its engine.
+struct Ready {
+    application: Arc<dyn Application>,
+    assembled: Arc<Assembled>,
+    gossip: Arc<Gossip>,
+    work: Arc<Notify>,
+}
+
+impl Job {
+    fn store(&self, ledger: usize) -> Result<SharedStore, String> {
+        let disk = self.disks.get(ledger).cloned().ok_or("no disk")?;
+        let broken = self.bug == Bug::SkippedSync && self.member == 0;
+        let disk: Arc<dyn Disk> = if broken { Arc::new(ForgetfulDisk(disk)) } else { disk };
+        let options = Options { segment_size_bytes: SEGMENT_SIZE_BYTES, ..Options::default() };
+        Ok(Arc::new(SegmentStore::open_on(disk, options).map_err(|error| error.to_string())?))
+    }
+
+    /// The ledger behind the engine: honest and watched, or not.
+    fn application(
+        &self,
+        ledger: usize,
+        parts: (Arc<Assembled>, Arc<dyn Machine>, SharedStore),
+    ) -> Arc<dyn Application> {
+        let (assembled, machine, store) = parts;
+        let inner = assembled.application();
+        let mine = match self.bug {
+            Bug::Credulous => true,
+            Bug::ShownEarly | Bug::OwnBlock => self.member == 0,
+            _ => false,
+        };
+        let inner: Arc<dyn Application> = if mine {
+            Arc::new(BrokenRunner { bug: self.bug, inner, machine, store, held: Mutex::default() })
+        } else {
+            inner
+        };
+        match self.misbehaviour {
+            Some(Misbehaviour::Silence) => Arc::new(Liar { inner, lies: None }),
+            Some(Misbehaviour::Lies) => {
+                Arc::new(Liar { inner, lies: Some(Mutex::new(Numbers::new(self.seed.wrapping_add(3)))) })
+            }
+            Some(Misbehaviour::Twins) => inner,
+            None => {
+                let (chronicle, member) = (self.chronicle.clone(), self.member);
+                Arc::new(Watched { inner, chronicle, member, ledger })
+            }
+        }
+    }
+
+    fn watched(&self, inner: Arc<dyn Post>, ledger: usize) -> Arc<dyn Post> {
+        if !self.is_honest {
+            return inner;
+        }
+        let peer = bletchley_net::peer_id(&self.peer.public_key());
+        Arc::new(WatchedPost { inner, chronicle: self.chronicle.clone(), member: self.member, ledger, peer })
+    }
+
+    fn ready_tokens(&self, ports: &Ports) -> Result<(Ready, Arc<TokenMachine>), String> {
+        let store = self.store(0)?;
+        let tokens = TokenMachine::open(token_genesis(), store.clone()).map_err(|error| error.to_string())?;
+        let tokens = Arc::new(tokens);
+        let (work, pool) = (Arc::new(Notify::new()), tokens.clone());
+        let gossip = Arc::new(Gossip {
+            outbox: Mutex::default(),
+            post: ports.transactions.0.clone(),
+            admit: Box::new(move |batch| drop(pool.submit_from_peers(batch))),
+        });
+        let (wake, outbox) = (work.clone(), Arc::downgrade(&gossip));
+        tokens.on_submit(move || wake.notify_waiters());
+        tokens.on_local(move |raws| offer(&outbox, raws));
+        let assembled = Assembled::open(Parts {
+            name: "tokens",
+            ledger: TOKENS,
+            machine: tokens.clone(),
+            store: store.clone(),
+            schedule: Arc::new(self.schedule.clone()),
+            validator: Arc::new(self.validator.clone()),
+            read_header: token_header_link,
+            checkpoints: self.watched(ports.checkpoints.0.clone(), 0),
+        });
+        let assembled = Arc::new(assembled.map_err(|error| error.to_string())?);
+        let application = self.application(0, (assembled.clone(), tokens.clone(), store));
+        Ok((Ready { application, assembled, gossip, work }, tokens))
+    }
+
+    fn ready_evm(&self, ports: &Ports, root: Arc<TokenMachine>) -> Result<(Ready, EvmLedger), String> {
+        let store = self.store(1)?;
+        let work = Arc::new(Notify::new());
+        let evm = EvmLedger::new(
+            self.evm_genesis.clone(),
+            store.clone(),
+            Arc::new(RootLedger(root)),
+            Arc::new(Waking(work.clone())),
+        );
+        let evm = evm.map_err(|error| error.to_string())?;
+        let pool = evm.clone();
+        let gossip = Arc::new(Gossip {
+            outbox: Mutex::default(),
+            post: ports.transactions.0.clone(),
+            admit: Box::new(move |batch| drop(pool.submit_from_peers(batch))),
+        });
+        let outbox = Arc::downgrade(&gossip);
+        evm.on_local(move |raws| offer(&outbox, raws));
+        let assembled = Assembled::open(Parts {
+            name: "evm",
+            ledger: evm.id(),
+            machine: evm.machine(),
+            store: store.clone(),
+            schedule: Arc::new(self.schedule.clone()),
+            validator: Arc::new(self.validator.clone()),
+            read_header: header_link,
+            checkpoints: self.watched(ports.checkpoints.0.clone(), 1),
+        });
+        let assembled = Arc::new(assembled.map_err(|error| error.to_string())?);
+        let application = self.application(1, (assembled.clone(), evm.machine(), store));
+        Ok((Ready { application, assembled, gossip, work }, evm))
+    }
+
+    async fn engine(
+        &self,
+        context: Context,
+        ledger: (usize, LedgerId),
+        ready: &Ready,
+        channels: EngineChannels<Sender>,
+    ) -> String {
+        let ended = stack::run(stack::Parts {
+            context,
+            partition: format!("member-{}-{}-ledger-{}", self.member, self.body, ledger.0),
+            key: self.peer.clone(),
+            ledger: ledger.1,
+            application: ready.application.clone(),
+            schedule: Arc::new(self.schedule.clone()),
+            settings: self.settings,
+            work: ready.work.clone(),
+            channels,
+            blocker: self.control.clone(),
+            peers: self.manager.clone(),
+        })
+        .await;
+        ended.err().map_or_else(|| "its engine ended".to_owned(), |error| error.to_string())
+    }
+
+    fn listen(
+        &self,
+        context: &Context,
+        ready: &Ready,
+        transactions: Pair<Sender>,
+        checkpoints: Pair<Sender>,
+    ) {
+        let heard: [(Protocol, Pair<Sender>, Arc<dyn Receive>); 2] = [
+            (Protocol::Transactions, transactions, ready.gossip.clone()),
+            (Protocol::Checkpoints, checkpoints, ready.assembled.receiver()),
+        ];
+        for (protocol, pair, receive) in heard {
+            listen(context.child("listen"), protocol, pair.1, self.control.clone(), receive);
+        }
+        let (gossip, assembled) = (ready.gossip.clone(), ready.assembled.clone());
+        context.child("tick").spawn(move |context| async move {
+            loop {
+                context.sleep(TICK).await;
+                gossip.flush();
+                let now = context.current().duration_since(UNIX_EPOCH).unwrap_or_default();
+                assembled.tick(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+            }
+        });
+    }
+
+    async fn live(
+        self,
+        context: Context,
+        channels: Vec<(Sender, Receiver)>,
+        tell: oneshot::Sender<Running>,
+    ) -> Result<String, String> {
+        let mut hub = Hub::start(&context, channels);
+        let evm_id = self.evm_genesis.ledger_id();
+        let (token_ports, evm_ports) =
+            (join(&mut hub, TOKENS, &self).await?, join(&mut hub, evm_id, &self).await?);
+        let (token_ready, tokens) = self.ready_tokens(&token_ports)?;
+        let (evm_ready, evm) = self.ready_evm(&evm_ports, tokens.clone())?;
+        self.listen(&context, &token_ready, token_ports.transactions.1, token_ports.checkpoints.1);
+        self.listen(&context, &evm_ready, evm_ports.transactions.1, evm_ports.checkpoints.1);
+        let assembled = vec![token_ready.assembled.clone(), evm_ready.assembled.clone()];
+        let _ = tell.send(Running { tokens, evm, assembled });
+        let engines =
+            [(0, TOKENS, &token_ready, token_ports.engine), (1, evm_id, &evm_ready, evm_ports.engine)];
+        let [first, second] = engines.map(|(number, id, ready, channels)| {
+            let context = context.child("ledger").with_attribute("number", number);
+            Box::pin(self.engine(context, (number, id), ready, channels))
+        });
+        tokio::select! {
+            biased;
+            ended = first => Ok(ended),
+            ended = second => Ok(ended),
+        }
+    }
+}
+
+impl Life {
+    /// Starts a member; it runs when this returns, or has ended.
+    pub(crate) async fn start(context: Context, job: Job, channels: Vec<(Sender, Receiver)>) -> Self {
+        let ended = Arc::new(Mutex::new(None));
+        let (tell, told) = oneshot::channel();
+        let why = ended.clone();
+        let handle = context.spawn(move |context| async move {
+            let reason = job.live(context, channels, tell).await;
+            *why.lock() = Some(reason.unwrap_or_else(|problem| problem));
+        });
+        Self { handle, running: told.await.ok(), ended }
+    }
+
+    /// Ends it, whatever it was doing.
+    pub(crate) async fn end(self) {
+        drop(self.running);
+        self.handle.abort();
+        let _ = self.handle.await;
+    }
+}

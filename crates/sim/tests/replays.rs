@@ -1,0 +1,20 @@
+//! The same plan gives the same run, to the last event.
+
+#![allow(clippy::unwrap_used)]
+
+use bletchley_sim::{Plan, run};
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let plan = Plan::of_seed(3);
+    let first = run(&plan).unwrap();
+    assert_eq!(first, run(&plan).unwrap());
+    let other = run(&Plan { seed: 4, ..plan }).unwrap();
+    assert_ne!(first.digest, other.digest);
+}
+
+#[test]
+fn clients_get_their_transactions_into_blocks() {
+    let outcome = run(&Plan::calm(1, 5_000)).unwrap();
+    assert!(outcome.transactions > 50, "{outcome:?}");
+}

@@ -25,6 +25,7 @@ pub mod misbehaviour;
 pub mod node;
 mod observer;
 pub mod output;
+pub mod parts;
 pub mod proofs;
 mod runner;
 mod signals;

@@ -17,6 +17,7 @@
     reason = "a panic is how a target reports what it found"
 )]
 
+mod agreement;
 mod consortium;
 mod cryptlet;
 mod evm;
@@ -105,6 +106,8 @@ targets! {
     cryptlet::rates_csv as "rates_csv", RUNS;
     cryptlet::rates_zip as "rates_zip", RUNS;
     cryptlet::rates_request as "rates_request", RUNS;
+    agreement::tendermint_message as "tendermint_message", RUNS;
+    agreement::tendermint_seal as "tendermint_seal", RUNS;
     storage::segment as "segment", RUNS_SLOW;
     json_rpc::body as "json_rpc", RUNS_SLOW;
 }

@@ -3,7 +3,7 @@
 
 use crate::accounts::Named;
 use crate::genesis::{
-    Agreement, Agreements, BLOCK_MS_MAX, EPOCH_BLOCKS, EngineName, Founding, HEARTBEAT_MS, NetworkGenesis,
+    Agreement, Agreements, BLOCK_MS_MAX, EPOCH_BLOCKS, EngineName, Founding, NetworkGenesis,
     check_members, check_name,
 };
 use crate::identity::OwnKeys;
@@ -45,8 +45,8 @@ pub struct Draft {
     /// Least time between blocks.
     pub block_ms: u64,
     /// Longest silence of an idle ledger; 0 for any.
-    #[serde(default = "heartbeat_ms")]
-    pub heartbeat_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_ms: Option<u64>,
     /// Accounts that own something from the start.
     #[serde(default)]
     pub accounts: Vec<Named>,
@@ -57,10 +57,6 @@ pub struct Draft {
 
 const fn epoch_blocks() -> u64 {
     EPOCH_BLOCKS
-}
-
-const fn heartbeat_ms() -> u64 {
-    HEARTBEAT_MS
 }
 
 impl Draft {
@@ -76,7 +72,7 @@ impl Draft {
             engine,
             epoch_blocks: EPOCH_BLOCKS,
             block_ms,
-            heartbeat_ms: HEARTBEAT_MS,
+            heartbeat_ms: None,
             accounts: Vec::new(),
             members: Vec::new(),
         };
@@ -143,11 +139,12 @@ impl Draft {
             bail!("nobody is admitted yet: `bletchley member admit REQUEST --draft FILE`");
         }
         let validators = self.members.iter().filter(|member| member.is_validator).count();
+        let engine = self.engine.unwrap_or_else(|| EngineName::for_validators(validators));
         let agreement = Agreement {
-            engine: self.engine.unwrap_or_else(|| EngineName::for_validators(validators)),
+            engine,
             epoch_blocks: self.epoch_blocks,
             block_ms: self.block_ms,
-            heartbeat_ms: self.heartbeat_ms,
+            heartbeat_ms: self.heartbeat_ms.unwrap_or(engine.heartbeat_ms()),
         };
         NetworkGenesis::new(Founding {
             name: self.name.clone(),

@@ -4,7 +4,7 @@ use crate::gate::Gate;
 use crate::runner::{Runner, RunnerParts};
 use crate::signals::WallSignals;
 use anyhow::{Context, Result};
-use bletchley_consensus::{CadenceHandle, Engine, EngineError, Solo};
+use bletchley_consensus::{Engine, EngineError};
 use bletchley_ledger::{SharedStore, Store};
 use bletchley_primitives::Height;
 use std::sync::Arc;
@@ -33,21 +33,23 @@ pub(crate) struct EngineThread {
 pub(crate) type Ended = Sender<Result<(), EngineError>>;
 
 impl EngineThread {
-    /// Starts the solo engine of a ledger.
+    /// Starts the engine of a ledger.
     pub(crate) fn start(
         name: &str,
         parts: RunnerParts,
-        cadence: CadenceHandle,
+        engine: Box<dyn Engine>,
         ended: Ended,
     ) -> Result<Self> {
         let (signals, gate) = (Arc::new(WallSignals::default()), parts.gate.clone());
         let alive = Arc::new(AtomicBool::new(true));
         let lives = alive.clone();
-        let (runner, heard) = (Arc::new(Runner::new(parts)), signals.clone());
+        let (runner, heard, ledger) = (Arc::new(Runner::new(parts)), signals.clone(), name.to_owned());
         let thread = std::thread::Builder::new()
             .name(format!("engine-{name}"))
             .spawn(move || {
-                let result = Box::new(Solo::new(cadence)).run(runner, heard);
+                // Whatever is logged below says which ledger it is about.
+                let _ledger = tracing::error_span!("engine", ledger).entered();
+                let result = engine.run(runner, heard);
                 lives.store(false, Ordering::Release);
                 let _ = ended.send(result);
             })

@@ -29,6 +29,10 @@ const EPOCH_BLOCKS_MAX: u64 = 1_000_000;
 pub const BLOCK_MS_MAX: u64 = 60_000;
 /// Longest silence of an idle ledger, unless another is asked for.
 pub const HEARTBEAT_MS: u64 = 60_000;
+/// The same where members agree: others wait for a silent leader a little longer than this, so that it is short.
+pub const AGREED_HEARTBEAT_MS: u64 = 2_000;
+/// Longest heartbeat where members agree, for the same reason.
+const AGREED_HEARTBEAT_MS_MAX: u64 = 30_000;
 /// Longest heartbeat that can be asked for: a day.
 const HEARTBEAT_MS_MAX: u64 = 86_400_000;
 /// Least time between blocks of a development network's token ledger.
@@ -73,6 +77,15 @@ impl EngineName {
         }
     }
 
+    /// Longest silence of an idle ledger when nothing else is asked for.
+    #[must_use]
+    pub const fn heartbeat_ms(self) -> u64 {
+        match self {
+            Self::Solo => HEARTBEAT_MS,
+            Self::Simplex | Self::Tendermint => AGREED_HEARTBEAT_MS,
+        }
+    }
+
     /// What suits this many validators.
     #[must_use]
     pub const fn for_validators(count: usize) -> Self {
@@ -98,7 +111,7 @@ impl Agreement {
     /// Agreement with the usual epoch and heartbeat.
     #[must_use]
     pub const fn new(engine: EngineName, block_ms: u64) -> Self {
-        Self { engine, epoch_blocks: EPOCH_BLOCKS, block_ms, heartbeat_ms: HEARTBEAT_MS }
+        Self { engine, epoch_blocks: EPOCH_BLOCKS, block_ms, heartbeat_ms: engine.heartbeat_ms() }
     }
 
     /// The pace of an engine that makes blocks on its own clock.
@@ -122,7 +135,10 @@ impl Agreement {
         };
         within("epochBlocks", self.epoch_blocks, EPOCH_BLOCKS_MIN, EPOCH_BLOCKS_MAX)?;
         within("blockMs", self.block_ms, u64::from(!dev), BLOCK_MS_MAX)?;
-        within("heartbeatMs", self.heartbeat_ms, 0, HEARTBEAT_MS_MAX)?;
+        match self.engine {
+            EngineName::Solo => within("heartbeatMs", self.heartbeat_ms, 0, HEARTBEAT_MS_MAX)?,
+            _ => within("heartbeatMs", self.heartbeat_ms, 100, AGREED_HEARTBEAT_MS_MAX)?,
+        }
         if self.heartbeat_ms != 0 && self.heartbeat_ms < self.block_ms {
             bail!("its heartbeatMs of ledger {ledger} is shorter than its blockMs");
         }

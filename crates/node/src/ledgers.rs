@@ -1,20 +1,25 @@
 //! The ledgers of a node and the fabric between them: opened together, started by the engines that genesis names.
 
 use crate::bootstrap;
+use crate::calls::CONSORTIUM_WORKERS;
+use crate::calls;
+use crate::certificates::Certificates;
 use crate::certifier::Alone;
 use crate::data::DataDir;
 use crate::engines::{Ended, EngineThread};
-use crate::genesis::{Agreement, EngineName, NetworkGenesis};
-use crate::governance::{Governance, founding};
+use crate::genesis::{EngineName, NetworkGenesis};
+use crate::governance::{EVM_LEDGER, Governance, ROOT_LEDGER, founding};
 use crate::identity::{Identity, OWN};
-use crate::metrics::{LedgerMeter, Meters};
+use crate::joined::{Beside, Joining, Kind, join};
+use crate::metrics::Meters;
+use crate::network::MemberNetwork;
 use crate::node::NodeConfig;
 use crate::observer::Listeners;
 use crate::runner::RunnerParts;
 use anyhow::{Context, Result, bail};
 use bletchley_api::rest::{Finalities, RestContext};
 use bletchley_api::{ApiOptions, DevMode, Probe};
-use bletchley_consensus::{Cadence, CadenceHandle, Solo};
+use bletchley_consensus::{Cadence, CadenceHandle, Protocol, Solo};
 use bletchley_cryptlet::aot::{AOT_SECRET_SIZE_BYTES, AotCache, AotSecret};
 use bletchley_cryptlet::container::Container;
 use bletchley_cryptlet::content::FolderContent;
@@ -23,9 +28,10 @@ use bletchley_cryptlet::fetch::HttpFetcher;
 use bletchley_cryptlet::host::WasmContainer;
 use bletchley_cryptlet::keys::{KeyLabel, KeyPurpose, Signer};
 use bletchley_cryptlet::registry::{RegistryView, TokenRegistry};
+use bletchley_consortium::Member;
+use bletchley_cryptlet::calls::Calls;
 use bletchley_evm::EvmLedger;
-use bletchley_ledger::{Machine, SharedStore, StoredFinality};
-use bletchley_primitives::LedgerId;
+use bletchley_ledger::{FinalityReader, SharedStore, StoredFinality};
 use bletchley_storage::{Options as StoreOptions, SegmentStore};
 use bletchley_token::TokenMachine;
 use std::sync::Arc;
@@ -50,14 +56,9 @@ pub(crate) struct Ledgers {
 
 /// One ledger on its way to its engine.
 struct Stack {
-    name: &'static str,
-    ledger: LedgerId,
-    machine: Arc<dyn Machine>,
-    store: SharedStore,
-    agreement: Agreement,
+    joining: Joining,
     /// Pace of an engine that makes blocks on its own clock.
     cadence: CadenceHandle,
-    meter: Arc<LedgerMeter>,
 }
 
 /// The engines of a node, and what steers those that make blocks on their own clock.
@@ -66,6 +67,39 @@ pub(crate) struct Engines {
     pub(crate) evm: EngineThread,
     pub(crate) token_cadence: CadenceHandle,
     pub(crate) evm_cadence: CadenceHandle,
+    /// What stands beside the engine of a ledger of several members.
+    pub(crate) beside_tokens: Option<Beside>,
+    pub(crate) beside_evm: Option<Beside>,
+}
+
+impl Engines {
+    /// Lets the fabric call other members' hosts, on the line of the smart-contract ledger; none on a single node.
+    pub(crate) fn start_calls(
+        &mut self,
+        ledgers: &Ledgers,
+        members: &[Member],
+        parts: &bootstrap::Parts,
+    ) -> Result<Option<Arc<Calls>>> {
+        let Some(line) = self.beside_evm.as_mut().and_then(|beside| beside.line(Protocol::Calls)) else {
+            return Ok(None);
+        };
+        let calls = calls::start(ledgers, line.post.clone(), members, parts.requests.clone(), &parts.calls)?;
+        line.listen(calls.clone());
+        Ok(Some(calls))
+    }
+
+    /// Lets go of lines that nothing listens on, so that what members send there is dropped at once.
+    pub(crate) fn close_unused_lines(&mut self) {
+        for beside in [&mut self.beside_tokens, &mut self.beside_evm].into_iter().flatten() {
+            beside.lines.clear();
+        }
+    }
+
+    /// Certificates that are gathered behind the blocks.
+    pub(crate) fn certificates(&self) -> Vec<Arc<Certificates>> {
+        let all = [&self.beside_tokens, &self.beside_evm];
+        all.into_iter().flatten().map(|beside| beside.certificates.clone()).collect()
+    }
 }
 
 impl Ledgers {
@@ -85,7 +119,10 @@ impl Ledgers {
         let host = Arc::new(LocalHost::open(container.clone(), content.clone(), keys, label)?);
         let parts =
             FabricParts { registry: registry.clone(), content: content.clone(), hosts: vec![host.clone()] };
-        let fabric = Arc::new(Fabric::start(parts, FabricConfig::default())?);
+        let usual = FabricConfig::default();
+        // Calls of a consortium wait for other members' hosts most of their time.
+        let workers = if genesis.members.len() > 1 { CONSORTIUM_WORKERS } else { usual.workers };
+        let fabric = Arc::new(Fabric::start(parts, FabricConfig { workers, ..usual })?);
         let evm_store = open_store(data, "evm", genesis.dev)?;
         let listeners = Arc::new(Listeners::default());
         let mut evm_genesis = genesis.evm.clone();
@@ -114,6 +151,7 @@ impl Ledgers {
         &self,
         genesis: &NetworkGenesis,
         identity: &Identity,
+        network: Option<&MemberNetwork>,
         report: &Ended,
     ) -> Result<Engines> {
         let agreements = genesis.agreements;
@@ -121,25 +159,34 @@ impl Ledgers {
         let token_cadence = CadenceHandle::new(Cadence::Automine);
         let evm_cadence = CadenceHandle::new(agreements.evm.cadence());
         let tokens = Stack {
-            name: "tokens",
-            ledger: genesis.tokens().ledger,
-            machine: self.tokens.clone(),
-            store: self.token_store.clone(),
-            agreement: agreements.tokens,
             cadence: token_cadence.clone(),
-            meter: self.meters.ledger("tokens"),
+            joining: Joining {
+                name: ROOT_LEDGER.to_owned(),
+                ledger: genesis.tokens().ledger,
+                machine: self.tokens.clone(),
+                store: self.token_store.clone(),
+                agreement: agreements.tokens,
+                schedule: self.governance.schedule_for_root(),
+                kind: Kind::Tokens(self.tokens.clone()),
+                meter: self.meters.ledger(ROOT_LEDGER),
+            },
         };
+        let schedule = self.governance.schedule_for(EVM_LEDGER, Arc::new(self.evm.clone()));
         let evm = Stack {
-            name: "evm",
-            ledger: genesis.evm.ledger_id(),
-            machine: self.evm.machine(),
-            store: self.evm_store.clone(),
-            agreement: agreements.evm,
             cadence: evm_cadence.clone(),
-            meter: self.meters.ledger("evm"),
+            joining: Joining {
+                name: EVM_LEDGER.to_owned(),
+                ledger: genesis.evm.ledger_id(),
+                machine: self.evm.machine(),
+                store: self.evm_store.clone(),
+                agreement: agreements.evm,
+                schedule: schedule.context("the consortium has no smart-contract ledger")?,
+                kind: Kind::Evm(self.evm.clone()),
+                meter: self.meters.ledger(EVM_LEDGER),
+            },
         };
-        let tokens = start_engine(tokens, genesis, identity, report)?;
-        let evm = start_engine(evm, genesis, identity, report)?;
+        let (tokens, beside_tokens) = start_engine(tokens, genesis, identity, network, report)?;
+        let (evm, beside_evm) = start_engine(evm, genesis, identity, network, report)?;
         let wake = tokens.signals.clone();
         self.tokens.on_submit(move || wake.wake());
         let _ = self.listeners.engine.set(evm.signals.clone());
@@ -148,7 +195,7 @@ impl Ledgers {
             ledger.wake_deferred();
             wake.wake();
         }));
-        Ok(Engines { tokens, evm, token_cadence, evm_cadence })
+        Ok(Engines { tokens, evm, token_cadence, evm_cadence, beside_tokens, beside_evm })
     }
 
     pub(crate) fn api_options(&self, dev: Option<DevMode>, engines: &Engines) -> ApiOptions {
@@ -198,15 +245,22 @@ impl Ledgers {
         &self,
         genesis: &NetworkGenesis,
         identity: &Identity,
+        engines: &Engines,
         admin_token: &str,
     ) -> RestContext {
+        let finality = |beside: &Option<Beside>, store: &SharedStore| -> Arc<dyn FinalityReader> {
+            match beside {
+                Some(beside) => beside.certificates.clone(),
+                None => Arc::new(StoredFinality::new(store.clone())),
+            }
+        };
         RestContext {
             tokens: self.tokens.clone(),
             registry: self.registry.clone(),
             evm: self.evm.clone(),
             finality: Finalities {
-                tokens: Arc::new(StoredFinality::new(self.token_store.clone())),
-                evm: Arc::new(StoredFinality::new(self.evm_store.clone())),
+                tokens: finality(&engines.beside_tokens, &self.token_store),
+                evm: finality(&engines.beside_evm, &self.evm_store),
             },
             consortium: Some(Arc::new(self.governance.clone())),
             fabric: self.fabric.clone(),
@@ -222,37 +276,40 @@ impl Ledgers {
     }
 }
 
-/// Starts the engine that genesis names. An engine of several members gets its messages from the node's network here.
+/// Starts the engine that genesis names. An engine of several members gets its messages from the node's network.
 fn start_engine(
     stack: Stack,
     genesis: &NetworkGenesis,
     identity: &Identity,
+    network: Option<&MemberNetwork>,
     report: &Ended,
-) -> Result<EngineThread> {
-    let Stack { name, ledger, machine, store, agreement, cadence, meter } = stack;
+) -> Result<(EngineThread, Option<Beside>)> {
+    let Stack { joining, cadence } = stack;
+    if joining.agreement.engine != EngineName::Solo {
+        let network = network.with_context(|| format!("ledger {} needs the network", joining.name))?;
+        return join(joining, network, identity, report).map(|(engine, beside)| (engine, Some(beside)));
+    }
+    let Joining { name, ledger, machine, store, agreement, meter, .. } = joining;
+    if !identity.member.is_validator {
+        bail!(
+            "member {} does not validate, and the solo engine of ledger {name} has no network to follow it by",
+            identity.member.name
+        );
+    }
     let validator = identity.keys.validator.clone();
     let parts = RunnerParts {
         ledger,
         machine,
         store,
+        // A solo ledger keeps its validator: its certificates are complete before the votes in a block are counted.
         schedule: genesis.schedule(&agreement),
         proposer: validator.address(),
         certifier: Arc::new(Alone { validator }),
         meter,
         gate: Arc::default(),
     };
-    match agreement.engine {
-        EngineName::Solo if identity.member.is_validator => {
-            EngineThread::start(name, parts, Box::new(Solo::new(cadence)), report.clone())
-        }
-        EngineName::Solo => bail!(
-            "member {} does not validate, and the solo engine of ledger {name} has no network to follow it by",
-            identity.member.name
-        ),
-        engine @ (EngineName::Simplex | EngineName::Tendermint) => {
-            bail!("engine {} of ledger {name} is not a part of this build", engine.name())
-        }
-    }
+    let engine = EngineThread::start(&name, parts, Box::new(Solo::new(cadence)), report.clone())?;
+    Ok((engine, None))
 }
 
 fn opening(data: &DataDir, ledger: &str, genesis: &NetworkGenesis) -> String {

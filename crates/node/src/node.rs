@@ -1,14 +1,19 @@
 //! A node: its ledgers, engines, fabric and interfaces, from start to orderly stop.
 
 use crate::accounts::dev_keys;
-use crate::bootstrap::{self, Bootstrapping};
+use crate::bootstrap::{self, Bootstrapping, MembersNow};
+use crate::calls::hosts_of;
+use crate::certificates::Ticking;
 use crate::client::Running;
 use crate::data::DataDir;
 use crate::dev::Steering;
 use crate::engines::{EngineThread, Folding};
 use crate::genesis::NetworkGenesis;
+use crate::governance::Governance;
 use crate::identity::Identity;
+use crate::joined::Beside;
 use crate::ledgers::{Engines, Ledgers};
+use crate::network::MemberNetwork;
 use crate::output::Output;
 use crate::status::Observatory;
 use alloy_primitives::hex;
@@ -16,6 +21,8 @@ use anyhow::{Context, Result};
 use bletchley_api::rest;
 use bletchley_api::{ApiContext, DevMode, ServerHandle, serve};
 use bletchley_consensus::EngineError;
+use bletchley_consortium::Member;
+use bletchley_cryptlet::calls::Calls;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -61,6 +68,9 @@ pub struct Node {
     observatory: Arc<Observatory>,
     server: ServerHandle,
     runtime: tokio::runtime::Runtime,
+    network: Option<Arc<MemberNetwork>>,
+    beside: Vec<Beside>,
+    ticking: Ticking,
 }
 
 impl Node {
@@ -78,11 +88,23 @@ impl Node {
         progress("opening the ledgers");
         let ledgers = Ledgers::open(&config, &genesis, &identity)?;
         let (report, ended) = channel();
-        // The network of a consortium starts here, from `identity.keys.peer`, `config.p2p` and the endpoints, and goes
-        // with the engines.
-        let engines = ledgers.start_engines(&genesis, &identity, &report)?;
-        let members = genesis.members.clone();
-        let parts = ledgers.bootstrap_parts(&identity, Arc::new(move || members.clone()));
+        let network = MemberNetwork::if_needed(&config, &genesis, &identity)?.map(Arc::new);
+        if let Some(network) = &network {
+            progress("connecting with the other members");
+            network.follow_standing(&ledgers.governance);
+            let members: Vec<Member> = ledgers.governance.standing().active().cloned().collect();
+            network.await_quorum(&members);
+        }
+        let mut engines = ledgers.start_engines(&genesis, &identity, network.as_deref(), &report)?;
+        let governance = ledgers.governance.clone();
+        let members: MembersNow = Arc::new(move || governance.standing().active().cloned().collect());
+        let parts = ledgers.bootstrap_parts(&identity, members.clone());
+        let calls = engines.start_calls(&ledgers, &members(), &parts)?;
+        engines.close_unused_lines();
+        let ticking = Ticking::start(engines.certificates())?;
+        if let Some(network) = &network {
+            follow_members(network, &ledgers.governance, calls);
+        }
         let bootstrapping = Bootstrapping::start(parts, progress)?;
         engines.token_cadence.set(genesis.agreements.tokens.cadence());
         engines.tokens.signals.wake();
@@ -92,8 +114,12 @@ impl Node {
             control: Arc::new(Steering::new(ledgers.evm.clone(), engines.evm_cadence.clone(), &engines.evm)),
         });
         let admin_token = random_token()?;
-        let rest = rest::router(ledgers.rest_context(&genesis, &identity, &admin_token));
-        let observatory = ledgers.observatory(&genesis, ledgers.alone(&genesis, &identity), &engines);
+        let rest = rest::router(ledgers.rest_context(&genesis, &identity, &engines, &admin_token));
+        let mut sources = ledgers.alone(&genesis, &identity);
+        if let Some(network) = &network {
+            network.report_to(&mut sources, &ledgers.governance);
+        }
+        let observatory = ledgers.observatory(&genesis, sources, &engines);
         observatory.watch()?;
         let mut options = ledgers.api_options(dev, &engines);
         options.operation = observatory.operation("evm");
@@ -102,8 +128,11 @@ impl Node {
         let running = Running::at(server.address(), &identity.member.name, config.p2p, admin_token);
         running.write(data)?;
         let folding = Folding::start(vec![ledgers.token_store.clone(), ledgers.evm_store.clone()])?;
-        let Engines { tokens, evm, .. } = engines;
+        let Engines { tokens, evm, beside_tokens, beside_evm, .. } = engines;
         Ok(Self {
+            network,
+            beside: beside_tokens.into_iter().chain(beside_evm).collect(),
+            ticking,
             config,
             genesis,
             identity,
@@ -158,15 +187,35 @@ impl Node {
     /// Stops everything in order: no new requests, no new blocks, no new calls.
     pub fn stop(self) {
         let Self { config, ledgers, engines, bootstrapping, folding, observatory, server, runtime, .. } = self;
+        let (network, beside, ticking) = (self.network, self.beside, self.ticking);
         runtime.block_on(server.shutdown());
         bootstrapping.stop();
         engines.into_iter().for_each(EngineThread::stop);
+        beside.into_iter().for_each(Beside::stop);
+        ticking.stop();
         ledgers.fabric.stop();
         folding.stop();
         observatory.stop();
+        if let Some(network) = network.and_then(Arc::into_inner) {
+            network.stop();
+        }
         let _ = std::fs::remove_file(config.data.running());
         runtime.shutdown_timeout(STOP_TIMEOUT);
     }
+}
+
+/// Tells the network and the calls between members who the members are whenever a vote changes it.
+fn follow_members(network: &Arc<MemberNetwork>, governance: &Governance, calls: Option<Arc<Calls>>) {
+    let network = Arc::downgrade(network);
+    governance.on_change(move |change| {
+        let members: Vec<Member> = change.after.active().cloned().collect();
+        if let Some(network) = network.upgrade() {
+            network.follow(change.height.0, &members);
+        }
+        if let Some(calls) = &calls {
+            calls.set_members(hosts_of(&members));
+        }
+    });
 }
 
 async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener> {

@@ -7,7 +7,7 @@ mod speak;
 use crate::accounts::Named;
 use crate::ceremony::Draft;
 use crate::data::{CONSORTIUM, DataDir};
-use crate::genesis::{DEFAULT_CHAIN_ID, EPOCH_BLOCKS, EngineName, HEARTBEAT_MS};
+use crate::genesis::{DEFAULT_CHAIN_ID, EPOCH_BLOCKS, EngineName};
 use crate::output::Output;
 use alloy_primitives::Address;
 use anyhow::{Context, Result, bail};
@@ -51,9 +51,9 @@ struct New {
     /// Milliseconds that blocks lie apart at least, while there is something to put into them.
     #[arg(long, value_name = "MS", default_value_t = 200)]
     block_ms: u64,
-    /// Longest silence of an idle ledger, in milliseconds; 0 for any.
-    #[arg(long, value_name = "MS", default_value_t = HEARTBEAT_MS)]
-    heartbeat_ms: u64,
+    /// Longest silence of an idle ledger, in milliseconds. [default: 60000 for solo, 2000 where members agree]
+    #[arg(long, value_name = "MS")]
+    heartbeat_ms: Option<u64>,
     /// Blocks for which a set of validators stands at least.
     #[arg(long, value_name = "BLOCKS", default_value_t = EPOCH_BLOCKS)]
     epoch_blocks: u64,

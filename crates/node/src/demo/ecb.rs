@@ -1,11 +1,14 @@
 //! The ECB's real history behind HTTP on loopback, in the shape in which the ECB serves it.
 
+use crate::client::Client;
+use crate::data::DataDir;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use bletchley_cryptlet::ecb;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -67,5 +70,44 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+}
+
+/// Route of the address that a node's host asks for the ECB.
+const SOURCE_ROUTE: &str = "/v1/admin/sources/ecb";
+
+/// Nodes whose hosts ask another address for the ECB, and which they asked before. Hosts of several members answer a call
+/// together, so that those of the same consortium on this computer are pointed there too.
+pub(crate) struct Pointed(Vec<(Client, Value)>);
+
+impl Pointed {
+    /// Points the node of this folder to `url`, and those of the members beside it that run.
+    pub(crate) fn to(data: &DataDir, url: &str) -> Result<Self> {
+        let mut clients = vec![Client::of(data)?];
+        let own = clients.first().map(|client| client.running().pid);
+        let beside = data.around().and_then(|root| std::fs::read_dir(root.members()).ok());
+        for entry in beside.into_iter().flatten().flatten() {
+            if let Ok(client) = Client::of(&DataDir::new(entry.path()))
+                && Some(client.running().pid) != own
+            {
+                clients.push(client);
+            }
+        }
+        let mut pointed = Self(Vec::with_capacity(clients.len()));
+        for client in clients {
+            let answer = client.rest("PUT", SOURCE_ROUTE, Some(&json!({ "url": url })))?;
+            let before = answer.get("before").cloned().unwrap_or(Value::Null);
+            pointed.0.push((client, before));
+        }
+        Ok(pointed)
+    }
+
+    /// Points them back. A node that has ended meanwhile has forgotten the address with it.
+    pub(crate) fn back(self) {
+        for (client, before) in self.0 {
+            if let Err(error) = client.rest("PUT", SOURCE_ROUTE, Some(&json!({ "url": before }))) {
+                tracing::info!(%error, "demo.source");
+            }
+        }
     }
 }

@@ -60,15 +60,10 @@ pub fn loan(data: &DataDir, output: Output, story: &LoanStory) -> Result<()> {
     ));
     let history = ecb::History::embedded()?;
     let server = history.serve()?;
-    let source = client.rest(
-        "PUT",
-        "/v1/admin/sources/ecb",
-        Some(&json!({ "url": format!("{}/service/data", server.url()) })),
-    )?;
+    let pointed = ecb::Pointed::to(data, &format!("{}/service/data", server.url()))?;
     output.progress(format!("serving the ECB's history 1999-2026 at {}, as the ECB serves it", server.url()));
     let result = tell(&client, output, &terms, &history, bank, borrower);
-    let before = source.get("before").cloned().unwrap_or(Value::Null);
-    client.rest("PUT", "/v1/admin/sources/ecb", Some(&json!({ "url": before })))?;
+    pointed.back();
     result
 }
 

@@ -1,0 +1,155 @@
+//! One ledger of several members: its engine on the network, and what stands beside the engine.
+
+use crate::certificates::{Certificates, CertificatesParts, ReadHeader, token_header_link};
+use crate::engines::{Ended, EngineThread};
+use crate::genesis::Agreement;
+use crate::gossip::{Gossip, GossipThread, Pool};
+use crate::identity::Identity;
+use crate::metrics::LedgerMeter;
+use crate::network::{MemberNetwork, engine_of};
+use crate::runner::RunnerParts;
+use anyhow::{Context, Result};
+use bletchley_consensus::{Protocol, Schedule};
+use bletchley_cryptlet::keys::Signer;
+use bletchley_evm::{EvmLedger, TxPlace};
+use bletchley_ledger::{Machine, SharedStore};
+use bletchley_net::tcp::Line;
+use bletchley_primitives::{Bytes, LedgerId, keccak256};
+use bletchley_token::{TokenMachine, Transaction};
+use std::sync::Arc;
+
+/// What a ledger brings to the network.
+pub(crate) struct Joining {
+    pub(crate) name: String,
+    pub(crate) ledger: LedgerId,
+    pub(crate) machine: Arc<dyn Machine>,
+    pub(crate) store: SharedStore,
+    pub(crate) agreement: Agreement,
+    pub(crate) schedule: Arc<dyn Schedule>,
+    pub(crate) kind: Kind,
+    pub(crate) meter: Arc<LedgerMeter>,
+}
+
+/// What depends on the ledger's machine.
+pub(crate) enum Kind {
+    /// A smart-contract ledger.
+    Evm(EvmLedger),
+    /// A token ledger.
+    Tokens(Arc<TokenMachine>),
+}
+
+impl Kind {
+    fn pool(&self) -> Arc<dyn Pool> {
+        match self {
+            Self::Evm(ledger) => Arc::new(EvmPool(ledger.clone())),
+            Self::Tokens(machine) => Arc::new(TokenPool(machine.clone())),
+        }
+    }
+
+    fn on_local(&self, listener: impl Fn(&[Bytes]) + Send + Sync + 'static) {
+        match self {
+            Self::Evm(ledger) => ledger.on_local(listener),
+            Self::Tokens(machine) => machine.on_local(listener),
+        }
+    }
+
+    const fn read_header(&self) -> ReadHeader {
+        match self {
+            Self::Evm(_) => bletchley_evm::header_link,
+            Self::Tokens(_) => token_header_link,
+        }
+    }
+}
+
+struct EvmPool(EvmLedger);
+
+impl Pool for EvmPool {
+    fn admit(&self, raws: &[Bytes]) {
+        drop(self.0.submit_from_peers(raws));
+    }
+
+    fn waits(&self, raw: &Bytes) -> bool {
+        let found = self.0.transaction(keccak256(raw));
+        matches!(found, Ok(Some(found)) if matches!(found.place, TxPlace::Pending))
+    }
+}
+
+struct TokenPool(Arc<TokenMachine>);
+
+impl Pool for TokenPool {
+    fn admit(&self, raws: &[Bytes]) {
+        drop(self.0.submit_from_peers(raws));
+    }
+
+    fn waits(&self, raw: &Bytes) -> bool {
+        let Ok((id, _)) = Transaction::decode_bytes(self.0.ledger(), raw) else { return false };
+        matches!(self.0.transaction(id), Ok(Some(status)) if status.is_waiting())
+    }
+}
+
+/// A ledger on the network, beside its engine.
+pub(crate) struct Beside {
+    gossiping: GossipThread,
+    pub(crate) certificates: Arc<Certificates>,
+    /// Lines that nothing listens on yet.
+    pub(crate) lines: Vec<Line>,
+}
+
+impl Beside {
+    /// The line of a protocol that nothing listens on yet.
+    pub(crate) fn line(&mut self, protocol: Protocol) -> Option<Line> {
+        let at = self.lines.iter().position(|line| line.protocol == protocol)?;
+        Some(self.lines.swap_remove(at))
+    }
+
+    pub(crate) fn stop(self) {
+        self.gossiping.stop();
+    }
+}
+
+/// Puts a ledger on the network and starts its engine there.
+///
+/// # Errors
+/// What keeps it from starting.
+pub(crate) fn join(
+    joining: Joining,
+    network: &MemberNetwork,
+    identity: &Identity,
+    report: &Ended,
+) -> Result<(EngineThread, Beside)> {
+    let Joining { name, ledger, machine, store, agreement, schedule, kind, meter } = joining;
+    let ports = network.join(ledger).with_context(|| format!("ledger {name}"))?;
+    let (engine, mut lines) = engine_of(agreement, ledger, schedule.clone(), ports)?;
+    let mut line = |protocol: Protocol| {
+        let at = lines.iter().position(|line| line.protocol == protocol);
+        at.map(|at| lines.swap_remove(at)).with_context(|| format!("ledger {name} has no line for {}", protocol.name()))
+    };
+    let (transactions, checkpoints) = (line(Protocol::Transactions)?, line(Protocol::Checkpoints)?);
+    let validator = identity.keys.validator.clone();
+    let certificates = Certificates::open(CertificatesParts {
+        ledger,
+        schedule: schedule.clone(),
+        store: store.clone(),
+        read_header: kind.read_header(),
+        validator: validator.clone(),
+        post: checkpoints.post.clone(),
+    })?;
+    let certificates = Arc::new(certificates);
+    checkpoints.listen(certificates.clone());
+    let gossip = Gossip::new(transactions.post.clone(), kind.pool());
+    transactions.listen(gossip.clone());
+    let gossiping = gossip.start(&name).with_context(|| format!("starting the gossip of ledger {name}"))?;
+    kind.on_local(move |raws| gossip.offer(raws));
+    let parts = RunnerParts {
+        ledger,
+        machine,
+        store,
+        schedule,
+        certifier: certificates.clone(),
+        proposer: validator.address(),
+        gate: Arc::default(),
+        meter,
+    };
+    let engine = EngineThread::start(&name, parts, engine, report.clone())?;
+    Ok((engine, Beside { gossiping, certificates, lines }))
+}

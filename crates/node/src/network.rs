@@ -1,0 +1,191 @@
+//! This node on the consortium's network.
+
+use crate::genesis::{Agreement, EngineName, NetworkGenesis};
+use crate::governance::Governance;
+use crate::identity::Identity;
+use crate::node::NodeConfig;
+use crate::status::{NodeSources, PeerStatus};
+use anyhow::{Context, Result, bail};
+use bletchley_consensus::{Engine, PeerId, Schedule};
+use bletchley_consortium::{MEMBERS_MAX, Member};
+use bletchley_net::tcp::{Config, Line, Network, Ports};
+use bletchley_net::Circle;
+use bletchley_primitives::LedgerId;
+use bletchley_simplex::{Settings, Simplex};
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Members beyond those of the genesis document for which the network's queues are allocated.
+const NEWCOMERS_MAX: usize = 12;
+/// Longest wait for other validators at the start.
+const GATHER_MAX: Duration = Duration::from_millis(1500);
+/// How often it is looked whether they are there.
+const GATHER_CHECK: Duration = Duration::from_millis(20);
+/// Threads of network and engines.
+const THREADS: usize = 1;
+
+/// The network, and who is on it.
+pub(crate) struct MemberNetwork {
+    network: Network,
+    /// Members of the ledgers that everybody shares.
+    everybody: Circle,
+}
+
+impl MemberNetwork {
+    /// Goes on the network. Nobody is connected to until [`Self::follow`] says who the members are.
+    ///
+    /// # Errors
+    /// A port that is taken, an endpoint that cannot be read.
+    pub(crate) fn start(config: &NodeConfig, genesis: &NetworkGenesis, identity: &Identity) -> Result<Self> {
+        let Some(listen) = config.p2p else {
+            bail!("this consortium has {} members, and no address is given to meet them on; name one as `p2p` under [listen]", genesis.members.len());
+        };
+        let endpoint = |member: &Member| {
+            config.endpoints.get(&member.name).unwrap_or(&member.endpoint).clone()
+        };
+        let others = genesis.members.iter().filter(|member| member.name != identity.member.name);
+        let members_max = (genesis.members.len() + NEWCOMERS_MAX).min(MEMBERS_MAX);
+        let network = Network::start(&Config {
+            key: identity.keys.peer.clone(),
+            consortium: genesis.digest().0,
+            listen,
+            endpoint: endpoint(&identity.member),
+            known: others.map(|member| (member.peer(), endpoint(member))).collect(),
+            members_max: NonZeroUsize::new(members_max).unwrap_or(NonZeroUsize::MIN),
+            threads: THREADS,
+            storage: config.data.consensus(),
+        })
+        .context("going on the consortium's network")?;
+        Ok(Self { network, everybody: Circle::new(genesis.members.iter().map(Member::peer)) })
+    }
+
+    /// Goes on the network where an engine of the genesis document needs one.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(crate) fn if_needed(
+        config: &NodeConfig,
+        genesis: &NetworkGenesis,
+        identity: &Identity,
+    ) -> Result<Option<Self>> {
+        let agreements = [genesis.agreements.tokens, genesis.agreements.evm];
+        if agreements.iter().all(|agreement| agreement.engine == EngineName::Solo) {
+            return Ok(None);
+        }
+        Self::start(config, genesis, identity).map(Some)
+    }
+
+    /// Lets the node's report ask the network.
+    pub(crate) fn report_to(self: &Arc<Self>, sources: &mut NodeSources, governance: &Governance) {
+        let network = Arc::downgrade(self);
+        let connected = move || -> BTreeSet<PeerId> {
+            network.upgrade().map(|network| network.connected().into_iter().collect()).unwrap_or_default()
+        };
+        sources.connected = Arc::new(connected.clone());
+        let (me, governance) = (sources.me, governance.clone());
+        sources.peers = Arc::new(move || {
+            let connected = connected();
+            let standing = governance.standing();
+            let others = standing.active().filter(|member| member.peer() != me);
+            others
+                .map(|member| PeerStatus {
+                    name: member.name.clone(),
+                    peer: member.peer().to_string(),
+                    connected: connected.contains(&member.peer()),
+                    ..PeerStatus::default()
+                })
+                .collect()
+        });
+        let network = Arc::downgrade(self);
+        sources.extra = Arc::new(move || network.upgrade().map(|network| network.metrics()).unwrap_or_default());
+    }
+
+    /// Says who the members are by the votes that this node knows.
+    pub(crate) fn follow_standing(&self, governance: &Governance) {
+        let since = governance.with_history(|history| history.changes().last()).unwrap_or_default();
+        let members: Vec<Member> = governance.standing().active().cloned().collect();
+        self.follow(since.0, &members);
+    }
+
+    /// Says who the members are since block `at` of the root ledger, which must be the one that changed it: members
+    /// compare their sets by that number.
+    pub(crate) fn follow(&self, at: u64, members: &[Member]) {
+        let peers = |validators: bool| -> Vec<PeerId> {
+            members.iter().filter(|member| member.is_validator == validators).map(Member::peer).collect()
+        };
+        self.everybody.set(members.iter().map(Member::peer));
+        self.network.track(at, &peers(true), &peers(false));
+    }
+
+    /// Puts a ledger that everybody shares on the network.
+    ///
+    /// # Errors
+    /// When it is there already, or the network has ended.
+    pub(crate) fn join(&self, ledger: LedgerId) -> Result<Ports> {
+        Ok(self.network.join(ledger, &self.everybody)?)
+    }
+
+    /// Puts a ledger of some members on the network.
+    ///
+    /// # Errors
+    /// As [`Self::join`].
+    pub(crate) fn join_circle(&self, ledger: LedgerId, circle: &Circle) -> Result<Ports> {
+        Ok(self.network.join(ledger, circle)?)
+    }
+
+    /// Waits a moment for the other validators: a proposal that is made before they are connected reaches nobody, and the
+    /// first blocks would wait for time-outs instead.
+    pub(crate) fn await_quorum(&self, members: &[Member]) {
+        let deadline = Instant::now() + GATHER_MAX;
+        let validators = || members.iter().filter(|member| member.is_validator);
+        let others = validators().count().saturating_mul(2) / 3;
+        while Instant::now() < deadline {
+            let connected = self.network.connected();
+            if validators().filter(|member| connected.contains(&member.peer())).count() >= others {
+                return;
+            }
+            std::thread::sleep(GATHER_CHECK);
+        }
+    }
+
+    /// Members that are connected now.
+    pub(crate) fn connected(&self) -> Vec<PeerId> {
+        self.network.connected()
+    }
+
+    /// The network's and the engines' own metrics.
+    pub(crate) fn metrics(&self) -> String {
+        self.network.metrics()
+    }
+
+    pub(crate) fn stop(self) {
+        self.network.stop();
+    }
+}
+
+/// The engine of a ledger on the network, and its lines beside the engine.
+///
+/// # Errors
+/// When genesis names an engine that needs no network.
+pub(crate) fn engine_of(
+    agreement: Agreement,
+    ledger: LedgerId,
+    schedule: Arc<dyn Schedule>,
+    ports: Ports,
+) -> Result<(Box<dyn Engine>, Vec<Line>)> {
+    let Ports { context, key, oracle, engine, lines } = ports;
+    let engine: Box<dyn Engine> = match agreement.engine {
+        EngineName::Simplex => {
+            let settings = Settings::new(
+                Duration::from_millis(agreement.block_ms),
+                Duration::from_millis(agreement.heartbeat_ms),
+            );
+            Box::new(Simplex { context, key, ledger, schedule, settings, channels: engine, oracle })
+        }
+        EngineName::Tendermint => bail!("engine tendermint is not a part of this build"),
+        EngineName::Solo => bail!("the solo engine has no use for a network"),
+    };
+    Ok((engine, lines))
+}

@@ -3,8 +3,9 @@
 use crate::Verdict;
 use bletchley_crypto::SecretKey;
 use bletchley_ledger::{
-    Anchor, Certificate, Checkpoint, CheckpointMessage, CheckpointVote, DelegationRecord, DiffReader, DiffWriter, Extension, Finality,
-    FinalityProof, HeaderLink, Intervention, Receipt, SetChange, SignedReceipt, Status, ValidatorSet,
+    Anchor, Certificate, Checkpoint, CheckpointMessage, CheckpointVote, DelegationRecord, DiffReader,
+    DiffWriter, Extension, Finality, FinalityProof, HeaderLink, Intervention, Receipt, SetChange,
+    SignedReceipt, Status, ValidatorSet,
 };
 use bletchley_primitives::{
     Address, B256, BlockHash, Bytes, Height, LedgerId, Signature, TimestampMs, TxId, decode_bounded,

@@ -11,11 +11,11 @@ use bletchley_cryptlet::fabric::{Fabric, FabricConfig, FabricParts};
 use bletchley_cryptlet::fetch::HttpFetcher;
 use bletchley_cryptlet::registry::{Roots, TokenRegistry};
 use bletchley_crypto::{Argon2Params, SecretKey};
-use bletchley_ledger::{
-    Certificate, Checkpoint, Executed, Finality, FinalityProof, FinalityProofError, FinalityReadError, FinalityReader, HeaderLink, Machine,
-    ProposeContext, SharedStore, StoredFinality, ValidatorSet,
-};
 use bletchley_evm::{EvmLedger, InclusionProof, StateProof, header_link};
+use bletchley_ledger::{
+    Certificate, Checkpoint, Executed, Finality, FinalityProof, FinalityProofError, FinalityReadError,
+    FinalityReader, HeaderLink, Machine, ProposeContext, SharedStore, StoredFinality, ValidatorSet,
+};
 use bletchley_primitives::{DecodeError, Height, LedgerId, TimestampMs, TxId};
 use bletchley_storage::MemoryStore;
 use bletchley_token::{

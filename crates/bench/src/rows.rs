@@ -156,7 +156,8 @@ impl Bench {
 
     fn ours(&self, population: &Population, data: &str, transactions: usize) -> Result<Load> {
         self.say(&format!("bletchley: {} accounts", population.holders.len()));
-        let genesis = Node::bletchley(&self.bletchley, &["--data", data, "--members", "1", "--block-ms", "500"])?; // makes keys and a genesis document
+        let genesis =
+            Node::bletchley(&self.bletchley, &["--data", data, "--members", "1", "--block-ms", "500"])?; // makes keys and a genesis document
         genesis.stop()?;
         let document = Path::new(data).join("genesis.json");
         let mut genesis: Value = serde_json::from_slice(&std::fs::read(&document)?)?;
@@ -225,7 +226,8 @@ impl Bench {
     fn tokens(&self, folder: &Path, report: &mut Report) -> Result<()> {
         self.say("tokens: transfers on the UTXO ledger");
         let data = path(folder, "tokens")?;
-        let node = Node::bletchley(&self.bletchley, &["--data", &data, "--members", "1", "--block-ms", "200"])?;
+        let node =
+            Node::bletchley(&self.bletchley, &["--data", &data, "--members", "1", "--block-ms", "200"])?;
         let load = tokens::load(&node, self.transactions)?;
         self.say(&format!("{load:?}"));
         node.stop()?;

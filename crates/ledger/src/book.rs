@@ -234,7 +234,8 @@ impl CertificateBook {
         self.floor = self.floor.max(height);
         let epoch_blocks = self.epoch_blocks;
         self.heights.retain(|at, votes| {
-            *at >= height || (votes.certified.is_none() && votes.own.is_some() && at.0.is_multiple_of(epoch_blocks))
+            *at >= height
+                || (votes.certified.is_none() && votes.own.is_some() && at.0.is_multiple_of(epoch_blocks))
         });
     }
 
@@ -274,7 +275,9 @@ impl CertificateBook {
             let epoch_blocks = self.epoch_blocks;
             let certified = self.heights.iter().find(|(_, votes)| votes.certified.is_some());
             let plain = || {
-                let plain = |(at, votes): &(&Height, &Votes)| votes.own.is_some() && !at.0.is_multiple_of(epoch_blocks);
+                let plain = |(at, votes): &(&Height, &Votes)| {
+                    votes.own.is_some() && !at.0.is_multiple_of(epoch_blocks)
+                };
                 self.heights.iter().find(plain)
             };
             let Some(height) = certified.or_else(plain).map(|(height, _)| *height) else {
@@ -309,7 +312,8 @@ impl Votes {
     fn count(&mut self, checkpoint: &Checkpoint) -> Gathered {
         let mut gathered = Gathered::default();
         let quorum = self.set.quorum();
-        let agree = |votes: &Self| votes.heard.values().filter(|(vote, _)| vote.checkpoint == *checkpoint).count();
+        let agree =
+            |votes: &Self| votes.heard.values().filter(|(vote, _)| vote.checkpoint == *checkpoint).count();
         // Votes ahead of this member are kept unchecked: only what it kept itself is worth the work.
         if self.certified.is_some() || self.own != Some(*checkpoint) || agree(self) < quorum {
             return gathered;
@@ -321,7 +325,8 @@ impl Votes {
             .filter(|(_, (vote, checked))| !checked && vote.checkpoint == *checkpoint)
             .map(|(voter, (vote, _))| (*voter, vote.signature))
             .collect();
-        let items: Vec<(B256, Signature)> = unchecked.iter().map(|(_, signature)| (digest, *signature)).collect();
+        let items: Vec<(B256, Signature)> =
+            unchecked.iter().map(|(_, signature)| (digest, *signature)).collect();
         for ((voter, _), signer) in unchecked.iter().zip(recover_all(&items)) {
             if signer.as_ref() == Ok(voter) {
                 if let Some((_, checked)) = self.heard.get_mut(voter) {
@@ -334,8 +339,11 @@ impl Votes {
         }
         if agree(self) >= quorum {
             self.certified = Some(*checkpoint);
-            let signatures =
-                self.heard.values().filter(|(vote, _)| vote.checkpoint == *checkpoint).map(|(vote, _)| vote.signature);
+            let signatures = self
+                .heard
+                .values()
+                .filter(|(vote, _)| vote.checkpoint == *checkpoint)
+                .map(|(vote, _)| vote.signature);
             let signatures = signatures.take(quorum).collect();
             gathered.certificate = Some(Certificate { checkpoint: *checkpoint, signatures });
         }

@@ -57,11 +57,8 @@ fn a_quorum_for_one_checkpoint_makes_a_certificate_in_any_order() {
         let mut book = book();
         let mut certificates = Vec::new();
         for who in order {
-            let gathered = if who == 0 {
-                members.keep(&mut book, 5)
-            } else {
-                members.offer(&mut book, who, 5).unwrap()
-            };
+            let gathered =
+                if who == 0 { members.keep(&mut book, 5) } else { members.offer(&mut book, who, 5).unwrap() };
             certificates.extend(gathered.certificate);
         }
         assert_eq!(certificates.len(), 1);

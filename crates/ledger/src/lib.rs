@@ -34,8 +34,8 @@ pub use delegate::{Answer, Delegate, NoDelegate, Place, RecordError, Refusal};
 pub use delegation::{Anchor, DelegationRecord, EXTENSION_VERSION, Extension, Intervention};
 pub use diff::{Change, DiffError, DiffReader, DiffWriter};
 pub use finality::{
-    CERTIFICATES_TABLE, FinalityProof, FinalityProofError, FinalityReadError, FinalityReader, HeaderLink, ProvedBlock,
-    SetChange, StoredFinality,
+    CERTIFICATES_TABLE, FinalityProof, FinalityProofError, FinalityReadError, FinalityReader, HeaderLink,
+    ProvedBlock, SetChange, StoredFinality,
 };
 pub use machine::{CommitError, ExecuteError, Head, Machine, Prepared, ProposeContext, ProposeError};
 pub use receipt::{Call, CallBounds, CallId, Receipt, SignedReceipt, Status};

@@ -6,8 +6,8 @@ use alloy_primitives::hex;
 use alloy_sol_types::{SolStruct, eip712_domain, sol};
 use bletchley_crypto::SecretKey;
 use bletchley_ledger::{
-    Certificate, Checkpoint, CheckpointMessage, CheckpointVote, Finality, FinalityProof, FinalityProofError, HeaderLink,
-    SetChange, ValidatorSet,
+    Certificate, Checkpoint, CheckpointMessage, CheckpointVote, Finality, FinalityProof, FinalityProofError,
+    HeaderLink, SetChange, ValidatorSet,
 };
 use bletchley_primitives::{B256, BlockHash, Bytes, DecodeError, Height, LedgerId, keccak256};
 use std::fmt::Write as _;
@@ -101,7 +101,9 @@ fn vectors() -> String {
     }
     let change = certificate(checkpoint(300, &old, &new), &[0, 1, 2]);
     let later = certificate(checkpoint(303, &new, &new), &[4, 2, 3]);
-    for (title, set, one) in [("last block of an epoch", &old, &change), ("a block of the next epoch", &new, &later)] {
+    for (title, set, one) in
+        [("last block of an epoch", &old, &change), ("a block of the next epoch", &new, &later)]
+    {
         one.verify(set).unwrap();
         out.title(title);
         out.add("ledger", one.checkpoint.ledger);
@@ -119,10 +121,17 @@ fn vectors() -> String {
     out.title("beside a block");
     let beside = Finality { seal: Bytes::new(), certificate: Some(change.clone()) };
     out.bytes("solo", beside.encode());
-    out.bytes("with a seal of 32 bytes", Finality { seal: vec![0x44; 32].into(), certificate: None }.encode());
+    out.bytes(
+        "with a seal of 32 bytes",
+        Finality { seal: vec![0x44; 32].into(), certificate: None }.encode(),
+    );
     out.title("proof that block 301 is final; a header here is its height and its parent's hash");
     let headers = vec![header(301), header(302), header(303)];
-    let proof = FinalityProof { changes: vec![SetChange { certificate: change, next: new }], headers, certificate: later };
+    let proof = FinalityProof {
+        changes: vec![SetChange { certificate: change, next: new }],
+        headers,
+        certificate: later,
+    };
     let proved = proof.verify(LEDGER, &old, link).unwrap();
     assert_eq!((proved.link.height, proved.certified), (Height(301), Height(303)));
     out.bytes("proof", proof.encode());
@@ -146,7 +155,10 @@ fn the_text_has_the_vectors_of_the_code() {
         std::fs::write(&path, format!("{before}{BEGIN}{vectors}{END}{after}")).unwrap();
         return;
     }
-    assert_eq!(found, vectors, "certificate.md has other vectors; set BLETCHLEY_WRITE_VECTORS=1 to write them");
+    assert_eq!(
+        found, vectors,
+        "certificate.md has other vectors; set BLETCHLEY_WRITE_VECTORS=1 to write them"
+    );
 }
 
 #[test]
@@ -185,7 +197,8 @@ fn finality_is_canonical_and_bounded() {
 #[test]
 fn a_certificate_of_a_later_set_does_not_reach_back() {
     let (old, new) = (set(0..4), set(1..5));
-    let change = SetChange { certificate: certificate(checkpoint(300, &old, &new), &[0, 1, 2]), next: new.clone() };
+    let change =
+        SetChange { certificate: certificate(checkpoint(300, &old, &new), &[0, 1, 2]), next: new.clone() };
     let at = |height: u64, changes: Vec<SetChange>| FinalityProof {
         changes,
         headers: vec![header(height)],

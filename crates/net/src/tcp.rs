@@ -238,9 +238,7 @@ impl Network {
     /// Says who the members are: `validators` and `others` are connected to, everybody else is refused. `index` must
     /// rise from call to call and be the same on all members for the same set.
     pub fn track(&self, index: u64, validators: &[PeerId], others: &[PeerId]) {
-        let set = |peers: &[PeerId]| {
-            Set::from_iter_dedup(peers.iter().filter_map(|peer| public_key(*peer)))
-        };
+        let set = |peers: &[PeerId]| Set::from_iter_dedup(peers.iter().filter_map(|peer| public_key(*peer)));
         let _ = self.oracle.clone().track(index, TrackedPeers::new(set(validators), set(others)));
     }
 

@@ -3,15 +3,15 @@
 
 use crate::accounts::Named;
 use crate::genesis::{
-    Agreement, Agreements, BLOCK_MS_MAX, EPOCH_BLOCKS, EngineName, Founding, NetworkGenesis,
-    check_members, check_name,
+    Agreement, Agreements, BLOCK_MS_MAX, EPOCH_BLOCKS, EngineName, Founding, NetworkGenesis, check_members,
+    check_name,
 };
 use crate::identity::OwnKeys;
 use alloy_primitives::{Address, B256, FixedBytes};
 use anyhow::{Context, Result, anyhow, bail};
 use bletchley_consortium::Member;
-use bletchley_crypto::{Domain, recover};
 use bletchley_cryptlet::keys::Signer;
+use bletchley_crypto::{Domain, recover};
 use bletchley_primitives::{Signature, TimestampMs};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -232,7 +232,10 @@ impl MemberRequest {
         }
         self.member.check()?;
         let digest = request_digest(&self.member);
-        let signed = |what: &str, key: Address, signature: &SignatureHex| match recover(digest, &Signature(signature.0)) {
+        let signed = |what: &str, key: Address, signature: &SignatureHex| match recover(
+            digest,
+            &Signature(signature.0),
+        ) {
             Ok(found) if found == key => Ok(()),
             _ => Err(anyhow!(
                 "the request of member {:?} is not signed with its {what} key {key}; it was changed on its way, or \

@@ -235,7 +235,8 @@ json = false
 
 /// Without `.` components, so that what people are shown is what they would write.
 fn tidied(path: &Path) -> PathBuf {
-    let tidy: PathBuf = path.components().filter(|part| !matches!(part, std::path::Component::CurDir)).collect();
+    let tidy: PathBuf =
+        path.components().filter(|part| !matches!(part, std::path::Component::CurDir)).collect();
     if tidy.as_os_str().is_empty() { here() } else { tidy }
 }
 

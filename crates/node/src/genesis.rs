@@ -4,9 +4,9 @@ use crate::accounts::Named;
 use crate::data::DataDir;
 use alloy_primitives::{Address, B256, U256};
 use anyhow::{Context, Result, bail};
-use bletchley_cryptlet::registry::Roots;
 use bletchley_consensus::{Cadence, FixedSchedule, Schedule, Validators};
 use bletchley_consortium::{MEMBERS_MAX, Member};
+use bletchley_cryptlet::registry::Roots;
 use bletchley_crypto::Domain;
 use bletchley_evm::{Genesis as EvmGenesis, GenesisAccount};
 use bletchley_ledger::ValidatorSet;
@@ -241,8 +241,7 @@ impl NetworkGenesis {
             let funds = GenesisAccount { balance: FUNDS_WEI, ..GenesisAccount::default() };
             evm.alloc.insert(account.address, funds);
         }
-        let mut genesis =
-            Self { version: VERSION, name, dev, members, agreements, accounts, time_ms, evm };
+        let mut genesis = Self { version: VERSION, name, dev, members, agreements, accounts, time_ms, evm };
         genesis.check()?;
         genesis.evm.root = Some(genesis.tokens().ledger);
         Ok(genesis)
@@ -271,7 +270,8 @@ impl NetworkGenesis {
             bail!("{shown} has {size_bytes} bytes; a genesis document has at most {GENESIS_SIZE_BYTES_MAX}");
         }
         let bytes = std::fs::read(path).with_context(|| format!("opening {shown}"))?;
-        let version: Versioned = serde_json::from_slice(&bytes).with_context(|| format!("reading {shown}"))?;
+        let version: Versioned =
+            serde_json::from_slice(&bytes).with_context(|| format!("reading {shown}"))?;
         if version.version != VERSION {
             bail!(
                 "{shown} has version {}, this program reads version {VERSION}; start a new folder with --data, or use \
@@ -446,7 +446,9 @@ struct Versioned {
 pub fn check_name(name: &str) -> Result<()> {
     let letters = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if name.is_empty() || name.len() > NAME_SIZE_BYTES_MAX || !letters {
-        bail!("{name:?} is no name for a consortium: use 1 to {NAME_SIZE_BYTES_MAX} lower-case letters, digits and hyphens");
+        bail!(
+            "{name:?} is no name for a consortium: use 1 to {NAME_SIZE_BYTES_MAX} lower-case letters, digits and hyphens"
+        );
     }
     Ok(())
 }

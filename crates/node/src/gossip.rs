@@ -66,11 +66,11 @@ impl Gossip {
     /// Starts the thread that sends and admits.
     pub(crate) fn start(self: &Arc<Self>, ledger: &str) -> std::io::Result<GossipThread> {
         let gossip = self.clone();
-        let thread = std::thread::Builder::new()
-            .name(format!("gossip-{ledger}"))
-            .spawn(move || while gossip.wait() {
+        let thread = std::thread::Builder::new().name(format!("gossip-{ledger}")).spawn(move || {
+            while gossip.wait() {
                 gossip.round(Instant::now());
-            })?;
+            }
+        })?;
         Ok(GossipThread { gossip: self.clone(), thread })
     }
 
@@ -129,7 +129,8 @@ impl Gossip {
         self.send(out);
         for message in inbox {
             // It was checked when it came.
-            if let Ok(raws) = decode_bounded::<Vec<Bytes>>(&message, Protocol::Transactions.size_bytes_max()) {
+            if let Ok(raws) = decode_bounded::<Vec<Bytes>>(&message, Protocol::Transactions.size_bytes_max())
+            {
                 self.pool.admit(&raws);
             }
         }

@@ -33,7 +33,9 @@ impl OwnKeys {
     /// When the store refuses.
     pub fn ensure(data: &DataDir) -> Result<Self> {
         let store = open_keys(data)?;
-        for purpose in [KeyPurpose::Validator, KeyPurpose::Administrator, KeyPurpose::Host, KeyPurpose::Publisher] {
+        for purpose in
+            [KeyPurpose::Validator, KeyPurpose::Administrator, KeyPurpose::Host, KeyPurpose::Publisher]
+        {
             StoredKey::ensure(&store, purpose, OWN)?;
         }
         store.ensure(&KeyLabel::new(KeyPurpose::Peer, OWN)?)?;
@@ -118,7 +120,11 @@ impl Identity {
             ),
             (Some(name), owner) => {
                 let named = genesis.member(name).ok_or_else(|| {
-                    anyhow!("{} has no member {name:?}; its members are {}", genesis.name, genesis.member_names())
+                    anyhow!(
+                        "{} has no member {name:?}; its members are {}",
+                        genesis.name,
+                        genesis.member_names()
+                    )
                 })?;
                 match owner {
                     Some(owner) if owner.name == named.name => named,

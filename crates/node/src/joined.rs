@@ -122,7 +122,8 @@ pub(crate) fn join(
     let (engine, mut lines) = engine_of(agreement, ledger, schedule.clone(), ports)?;
     let mut line = |protocol: Protocol| {
         let at = lines.iter().position(|line| line.protocol == protocol);
-        at.map(|at| lines.swap_remove(at)).with_context(|| format!("ledger {name} has no line for {}", protocol.name()))
+        at.map(|at| lines.swap_remove(at))
+            .with_context(|| format!("ledger {name} has no line for {}", protocol.name()))
     };
     let (transactions, checkpoints) = (line(Protocol::Transactions)?, line(Protocol::Checkpoints)?);
     let validator = identity.keys.validator.clone();

@@ -1,8 +1,8 @@
 //! The ledgers of a node and the fabric between them: opened together, started by the engines that genesis names.
 
 use crate::bootstrap;
-use crate::calls::CONSORTIUM_WORKERS;
 use crate::calls;
+use crate::calls::CONSORTIUM_WORKERS;
 use crate::certificates::Certificates;
 use crate::certifier::Alone;
 use crate::data::DataDir;
@@ -20,7 +20,9 @@ use anyhow::{Context, Result, bail};
 use bletchley_api::rest::{Finalities, RestContext};
 use bletchley_api::{ApiOptions, DevMode, Probe};
 use bletchley_consensus::{Cadence, CadenceHandle, Protocol, Solo};
+use bletchley_consortium::Member;
 use bletchley_cryptlet::aot::{AOT_SECRET_SIZE_BYTES, AotCache, AotSecret};
+use bletchley_cryptlet::calls::Calls;
 use bletchley_cryptlet::container::Container;
 use bletchley_cryptlet::content::FolderContent;
 use bletchley_cryptlet::fabric::{Fabric, FabricConfig, FabricParts, LocalHost};
@@ -28,8 +30,6 @@ use bletchley_cryptlet::fetch::HttpFetcher;
 use bletchley_cryptlet::host::WasmContainer;
 use bletchley_cryptlet::keys::{KeyLabel, KeyPurpose, Signer};
 use bletchley_cryptlet::registry::{RegistryView, TokenRegistry};
-use bletchley_consortium::Member;
-use bletchley_cryptlet::calls::Calls;
 use bletchley_evm::EvmLedger;
 use bletchley_ledger::{FinalityReader, SharedStore, StoredFinality};
 use bletchley_storage::{Options as StoreOptions, SegmentStore};

@@ -8,8 +8,8 @@ use crate::status::{NodeSources, PeerStatus};
 use anyhow::{Context, Result, bail};
 use bletchley_consensus::{Engine, PeerId, Schedule};
 use bletchley_consortium::{MEMBERS_MAX, Member};
-use bletchley_net::tcp::{Config, Line, Network, Ports};
 use bletchley_net::Circle;
+use bletchley_net::tcp::{Config, Line, Network, Ports};
 use bletchley_primitives::LedgerId;
 use bletchley_simplex::{Settings, Simplex};
 use std::collections::BTreeSet;
@@ -40,11 +40,13 @@ impl MemberNetwork {
     /// A port that is taken, an endpoint that cannot be read.
     pub(crate) fn start(config: &NodeConfig, genesis: &NetworkGenesis, identity: &Identity) -> Result<Self> {
         let Some(listen) = config.p2p else {
-            bail!("this consortium has {} members, and no address is given to meet them on; name one as `p2p` under [listen]", genesis.members.len());
+            bail!(
+                "this consortium has {} members, and no address is given to meet them on; name one as `p2p` under [listen]",
+                genesis.members.len()
+            );
         };
-        let endpoint = |member: &Member| {
-            config.endpoints.get(&member.name).unwrap_or(&member.endpoint).clone()
-        };
+        let endpoint =
+            |member: &Member| config.endpoints.get(&member.name).unwrap_or(&member.endpoint).clone();
         let others = genesis.members.iter().filter(|member| member.name != identity.member.name);
         let members_max = (genesis.members.len() + NEWCOMERS_MAX).min(MEMBERS_MAX);
         let network = Network::start(&Config {
@@ -99,7 +101,8 @@ impl MemberNetwork {
                 .collect()
         });
         let network = Arc::downgrade(self);
-        sources.extra = Arc::new(move || network.upgrade().map(|network| network.metrics()).unwrap_or_default());
+        sources.extra =
+            Arc::new(move || network.upgrade().map(|network| network.metrics()).unwrap_or_default());
     }
 
     /// Says who the members are by the votes that this node knows.

@@ -186,7 +186,8 @@ impl Node {
 
     /// Stops everything in order: no new requests, no new blocks, no new calls.
     pub fn stop(self) {
-        let Self { config, ledgers, engines, bootstrapping, folding, observatory, server, runtime, .. } = self;
+        let Self { config, ledgers, engines, bootstrapping, folding, observatory, server, runtime, .. } =
+            self;
         let (network, beside, ticking) = (self.network, self.beside, self.ticking);
         runtime.block_on(server.shutdown());
         bootstrapping.stop();

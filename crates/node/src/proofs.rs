@@ -5,8 +5,8 @@ use alloy_consensus::{ReceiptEnvelope, Transaction, TxEnvelope};
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{B256, Bytes};
 use anyhow::{Context, Result, bail, ensure};
-use bletchley_evm::{Included, InclusionProof, StateProof, header_link};
 use bletchley_crypto::recover;
+use bletchley_evm::{Included, InclusionProof, StateProof, header_link};
 use bletchley_ledger::{FinalityProof, ProvedBlock};
 use bletchley_primitives::Signature;
 use serde_json::{Value, json};
@@ -48,7 +48,9 @@ pub fn read(path: &Path) -> Result<Value> {
 pub fn check(genesis: &NetworkGenesis, answer: &Value) -> Result<Proved> {
     let bytes = |pointer: &str| -> Result<Bytes> {
         let text = answer.pointer(pointer).and_then(Value::as_str);
-        text.with_context(|| format!("it has no {pointer}"))?.parse().with_context(|| format!("its {pointer} is not hex"))
+        text.with_context(|| format!("it has no {pointer}"))?
+            .parse()
+            .with_context(|| format!("its {pointer} is not hex"))
     };
     let finality = FinalityProof::decode(&bytes("/finality/encoded")?).context("its proof of finality")?;
     let block = finality.verify(genesis.evm.ledger_id(), &genesis.validator_set(), header_link)?;
@@ -85,7 +87,8 @@ fn transaction(proof: &[u8], block: &ProvedBlock) -> Result<(String, Value)> {
     let sender = from.map_or_else(|| "nobody's signature".to_owned(), |from| from.to_string());
     let to = tx.to().map_or_else(|| "a new contract".to_owned(), |to| to.to_string());
     let line = format!("transaction {hash} from {sender} to {to}, position {} of its block", proof.index);
-    let facts = json!({ "transaction": hash, "from": from, "to": tx.to(), "index": proof.index, "raw": proof.item });
+    let facts =
+        json!({ "transaction": hash, "from": from, "to": tx.to(), "index": proof.index, "raw": proof.item });
     Ok((line, facts))
 }
 
@@ -99,7 +102,11 @@ fn receipt(proof: &[u8], block: &ProvedBlock) -> Result<(String, Value)> {
         .iter()
         .map(|log| json!({ "address": log.address, "topics": log.topics(), "data": log.data.data }))
         .collect();
-    let line = format!("the transaction at position {} of its block {outcome} and logged {} times", proof.index, logs.len());
+    let line = format!(
+        "the transaction at position {} of its block {outcome} and logged {} times",
+        proof.index,
+        logs.len()
+    );
     Ok((line, json!({ "index": proof.index, "success": success, "logs": logs })))
 }
 

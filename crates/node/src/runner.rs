@@ -130,8 +130,10 @@ impl Runner {
             bail!("block {hash} does not follow the head {}", head.hash);
         }
         let took = held.took;
-        let executed = if held.base == head.hash { held.executed } else { self.execute(held.executed.block)? };
-        let certificate = if seal.is_empty() { self.parts.certifier.alone(&self.checkpoint(&executed)?)? } else { None };
+        let executed =
+            if held.base == head.hash { held.executed } else { self.execute(held.executed.block)? };
+        let certificate =
+            if seal.is_empty() { self.parts.certifier.alone(&self.checkpoint(&executed)?)? } else { None };
         let finality = Finality { seal, certificate };
         let stored = executed.clone().into_stored(finality.encode());
         let appending = Instant::now();

@@ -31,7 +31,11 @@ fn the_file_that_we_write_says_what_it_means() {
     assert_eq!(config.genesis, folder.path().join("genesis.json"));
     assert!(!config.archive && config.log.file.is_none());
     let short = read(folder.path(), "member = \"bank-a\"").unwrap();
-    assert_eq!(short.listen.api.ip().to_string(), "127.0.0.1", "clients are not let in from outside by default");
+    assert_eq!(
+        short.listen.api.ip().to_string(),
+        "127.0.0.1",
+        "clients are not let in from outside by default"
+    );
     let absolute = read(folder.path(), "member = \"a\"\ndata = \"/srv/a\"\n[log]\nfile = \"a.log\"").unwrap();
     assert_eq!(absolute.data().root(), Path::new("/srv/a"));
     assert_eq!(absolute.log.file, Some(folder.path().join("a.log")));

@@ -12,7 +12,10 @@
 //! - On an idle ledger the proposer waits for work until the heartbeat; the others' patience begins when they have
 //!   work themselves, or when the heartbeat is due. A transaction that only some members know, or that can never enter
 //!   a block, can cost a round of empty votes, never progress.
-#![allow(clippy::result_large_err, reason = "malachite's errors, whose size is not ours to choose; they are rare")]
+#![allow(
+    clippy::result_large_err,
+    reason = "malachite's errors, whose size is not ours to choose; they are rare"
+)]
 
 mod backfill;
 mod codec;

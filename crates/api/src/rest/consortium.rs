@@ -22,7 +22,8 @@ pub(super) fn refuse(context: &RestContext, raws: &mut [Bytes]) -> BTreeMap<usiz
     let mut refused = BTreeMap::new();
     for (place, raw) in raws.iter_mut().enumerate() {
         if let Err(refusal) = consortium.admits_transaction(raw) {
-            let error = json!({ "code": format!("consortium-{}", refusal.code()), "message": refusal.to_string() });
+            let error =
+                json!({ "code": format!("consortium-{}", refusal.code()), "message": refusal.to_string() });
             refused.insert(place, json!({ "error": error }));
             *raw = Bytes::new();
         }

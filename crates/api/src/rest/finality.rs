@@ -1,8 +1,8 @@
 //! `/v1/evm/proofs`: transactions, receipts and state with everything that an outsider needs to believe them; and
 //! certificates by height.
 
-use super::answer::{Answer, Asked, Refusal, read};
 use super::RestContext;
+use super::answer::{Answer, Asked, Refusal, read};
 use crate::limits::{PROOF_SLOTS_MAX, REST_CERTIFICATE_ASKS_MAX, REST_CERTIFICATE_WAIT_MS};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -77,11 +77,7 @@ pub(super) async fn receipt(context: State<RestContext>, hash: Path<String>) -> 
     inclusion(context, hash, Included::Receipt).await
 }
 
-async fn inclusion(
-    State(context): State<RestContext>,
-    Path(text): Path<String>,
-    list: Included,
-) -> Answer {
+async fn inclusion(State(context): State<RestContext>, Path(text): Path<String>, list: Included) -> Answer {
     let hash: B256 = text
         .parse()
         .map_err(|_| Refusal::bad("hash", "a transaction is named by its hash: 0x and 64 hex digits"))?;
@@ -94,7 +90,8 @@ async fn inclusion(
         Included::Transaction => "transaction",
         Included::Receipt => "receipt",
     };
-    let detail = json!({ "transaction": hash, "index": proof.index, "item": proof.item, "nodes": proof.nodes });
+    let detail =
+        json!({ "transaction": hash, "index": proof.index, "item": proof.item, "nodes": proof.nodes });
     answer(&context, kind, height, proof.encode(), detail).await
 }
 

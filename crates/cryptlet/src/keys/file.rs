@@ -22,8 +22,8 @@ use ring::{
 use zeroize::Zeroizing;
 
 use super::{
-    KeyLabel, KeyPurpose, KeyStore, KeyStoreError, Opened, PEER_SEED_SIZE_BYTES, SECRET_SIZE_BYTES, random_bytes,
-    random_key,
+    KeyLabel, KeyPurpose, KeyStore, KeyStoreError, Opened, PEER_SEED_SIZE_BYTES, SECRET_SIZE_BYTES,
+    random_bytes, random_key,
 };
 
 /// Longest file of the store.

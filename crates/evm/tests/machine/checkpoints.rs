@@ -46,7 +46,8 @@ mod abi {
 }
 
 /// The order of secp256k1.
-const ORDER: U256 = U256::from_limbs([0xbfd2_5e8c_d036_4141, 0xbaae_dce6_af48_a03b, 0xffff_ffff_ffff_fffe, u64::MAX]);
+const ORDER: U256 =
+    U256::from_limbs([0xbfd2_5e8c_d036_4141, 0xbaae_dce6_af48_a03b, 0xffff_ffff_ffff_fffe, u64::MAX]);
 
 /// A ledger that is followed, its validators, and the ledger with the contract that follows it.
 struct Following {
@@ -83,7 +84,14 @@ impl Following {
     fn checkpoint(&self, height: u64, next: &ValidatorSet) -> Checkpoint {
         let link = header_link(&self.header(height)).unwrap();
         let (ledger, validators) = (self.followed.ledger.id(), set_of(&self.keys).digest());
-        Checkpoint { ledger, height: link.height, block: link.hash, state: link.state, validators, next: next.digest() }
+        Checkpoint {
+            ledger,
+            height: link.height,
+            block: link.hash,
+            state: link.state,
+            validators,
+            next: next.digest(),
+        }
     }
 
     /// A certificate by some of the validators, which the verifier in Rust accepts as well.
@@ -100,8 +108,11 @@ impl Following {
     }
 
     fn view(&self, input: Vec<u8>) -> CallEnd {
-        let request =
-            TransactionRequest { to: Some(self.verifier.into()), input: Bytes::from(input).into(), ..Default::default() };
+        let request = TransactionRequest {
+            to: Some(self.verifier.into()),
+            input: Bytes::from(input).into(),
+            ..Default::default()
+        };
         self.here.ledger.call(&request, BlockRef::Latest, None, None).unwrap().end
     }
 
@@ -140,7 +151,8 @@ fn shown(checkpoint: &Checkpoint) -> abi::Checkpoint {
 }
 
 fn submission(certificate: &Certificate, next: &[Address]) -> Vec<u8> {
-    let signatures = certificate.signatures.iter().map(|signature| Bytes::copy_from_slice(&signature.0)).collect();
+    let signatures =
+        certificate.signatures.iter().map(|signature| Bytes::copy_from_slice(&signature.0)).collect();
     let checkpoint = shown(&certificate.checkpoint);
     abi::submitCall { checkpoint, signatures, nextSet: next.to_vec() }.abi_encode()
 }
@@ -222,7 +234,8 @@ fn validators_change_where_the_old_ones_say_so() {
     let wrong = set_of(&new[1..]);
     let refused = abi::WrongSet { found: wrong.digest(), expected: next.digest() }.abi_encode();
     assert_eq!(world.refusal(&change, wrong.members()), refused);
-    let missing = abi::WrongSet { found: ValidatorSet::new([]).digest(), expected: next.digest() }.abi_encode();
+    let missing =
+        abi::WrongSet { found: ValidatorSet::new([]).digest(), expected: next.digest() }.abi_encode();
     assert_eq!(world.refusal(&change, &[]), missing);
     let mut disordered = next.members().to_vec();
     disordered.swap(0, 1);
@@ -259,7 +272,8 @@ fn transactions_receipts_and_state_are_proved_under_certified_blocks() {
     let prove = |n: usize, list| world.followed.ledger.prove_inclusion(hashes[n], list).unwrap().unwrap().1;
     let first = prove(0, Included::Transaction);
     let call = |headers: &[Bytes], index: u64, nodes: &[Bytes]| {
-        abi::transactionAtCall { headers: headers.to_vec(), index: U256::from(index), nodes: nodes.to_vec() }.abi_encode()
+        abi::transactionAtCall { headers: headers.to_vec(), index: U256::from(index), nodes: nodes.to_vec() }
+            .abi_encode()
     };
     let early = world.view(call(&headers, first.index, &first.nodes));
     let not_yet = abi::NotCertified { blockHash: keccak256(&headers[2]) }.abi_encode();
@@ -287,12 +301,19 @@ fn transactions_receipts_and_state_are_proved_under_certified_blocks() {
     assert_eq!((account.nonce, account.codeHash), (U256::from(state.nonce), state.code_hash));
     assert_eq!((account.balance, account.storageRoot), (state.balance, state.storage_root));
 
-    let refused = |input: Vec<u8>, reason: Vec<u8>| assert_eq!(world.view(input), CallEnd::Reverted(reason.into()));
+    let refused =
+        |input: Vec<u8>, reason: Vec<u8>| assert_eq!(world.view(input), CallEnd::Reverted(reason.into()));
     refused(call(&headers, 500, &first.nodes), abi::NotProved {}.abi_encode());
     refused(call(&headers, 5, &first.nodes), abi::BadNode { position: U256::from(1) }.abi_encode());
-    refused(call(&headers, first.index, &first.nodes[..1]), abi::BadNode { position: U256::from(1) }.abi_encode());
+    refused(
+        call(&headers, first.index, &first.nodes[..1]),
+        abi::BadNode { position: U256::from(1) }.abi_encode(),
+    );
     let gap = [headers[0].clone(), headers[2].clone()];
-    refused(call(&gap, first.index, &first.nodes), abi::NotCertified { blockHash: keccak256(&headers[0]) }.abi_encode());
+    refused(
+        call(&gap, first.index, &first.nodes),
+        abi::NotCertified { blockHash: keccak256(&headers[0]) }.abi_encode(),
+    );
     refused(call(&[], first.index, &first.nodes), abi::NotCertified { blockHash: B256::ZERO }.abi_encode());
     let junk = Bytes::from_static(b"\xc1\x80");
     refused(call(&[junk.clone()], 0, &[]), abi::NotCertified { blockHash: keccak256(&junk) }.abi_encode());

@@ -98,7 +98,8 @@ impl Certificates {
             }
             epoch += 1;
         }
-        let missing: Vec<Height> = self.gathering.lock().missing.iter().rev().take(RESIGN_EPOCHS_MAX).copied().collect();
+        let missing: Vec<Height> =
+            self.gathering.lock().missing.iter().rev().take(RESIGN_EPOCHS_MAX).copied().collect();
         for height in missing {
             self.resign(height)?;
         }
@@ -119,7 +120,8 @@ impl Certificates {
     pub(crate) fn tick(&self, now_ms: u64) {
         let mut gathering = self.gathering.lock();
         gathering.wants.clear();
-        let due = now_ms >= gathering.written_at_ms.saturating_add(WRITE_MS) || gathering.fresh.len() >= WRITE_MAX;
+        let due =
+            now_ms >= gathering.written_at_ms.saturating_add(WRITE_MS) || gathering.fresh.len() >= WRITE_MAX;
         let write = due && !gathering.fresh.is_empty();
         if due {
             gathering.written_at_ms = now_ms;
@@ -195,12 +197,16 @@ impl Certificates {
             return Err(Nonsense("a vote that it sent before was not signed by it".to_owned()));
         }
         match message {
-            CheckpointMessage::Votes(votes) => votes.into_iter().try_for_each(|vote| self.take_vote(from, vote)),
+            CheckpointMessage::Votes(votes) => {
+                votes.into_iter().try_for_each(|vote| self.take_vote(from, vote))
+            }
             CheckpointMessage::Want(heights) => {
                 self.answer(from, &heights);
                 Ok(())
             }
-            CheckpointMessage::Certificates(all) => all.into_iter().try_for_each(|one| self.take_certificate(one)),
+            CheckpointMessage::Certificates(all) => {
+                all.into_iter().try_for_each(|one| self.take_certificate(one))
+            }
         }
     }
 

@@ -3,20 +3,24 @@
 //! Nothing here waits: votes are gathered behind final blocks, certificates are written in batches by
 //! [`Certificates::tick`], and what was lost on the way is asked for again. Time is given from outside, so that the same
 //! code runs in a simulation.
-#![cfg_attr(not(test), allow(dead_code, unused_imports, reason = "the engines of several members are wired to it next"))]
+#![cfg_attr(
+    not(test),
+    allow(dead_code, unused_imports, reason = "the engines of several members are wired to it next")
+)]
 
 mod gather;
 mod reader;
-mod ticking;
 #[cfg(test)]
 mod tests;
+mod ticking;
 
 use crate::runner::Certifier;
 use bletchley_consensus::{Nonsense, PeerId, Post, Receive, Schedule, To, Validators, epoch_of};
 use bletchley_cryptlet::keys::Signer;
 use bletchley_ledger::{
-    CERTIFICATES_TABLE, Certificate, CertificateBook, Checkpoint, CheckpointMessage, CheckpointVote, FinalityReadError,
-    FinalityReader, Gathered, HeaderLink, Section, SharedStore, StoredFinality, TableError, ValidatorSet,
+    CERTIFICATES_TABLE, Certificate, CertificateBook, Checkpoint, CheckpointMessage, CheckpointVote,
+    FinalityReadError, FinalityReader, Gathered, HeaderLink, Section, SharedStore, StoredFinality,
+    TableError, ValidatorSet,
 };
 use bletchley_primitives::{Bytes, DecodeError, Height, LedgerId};
 use gather::Gathering;
@@ -194,7 +198,9 @@ impl Certificates {
         let Some(header) = self.parts.store.section(height, Section::Header)? else { return Ok(None) };
         let damaged = |source| FinalityReadError::Damaged { height, source };
         let link = (self.parts.read_header)(&header).map_err(damaged)?;
-        let (Some(now), Some(next)) = (self.roster(height), self.roster(height.next())) else { return Ok(None) };
+        let (Some(now), Some(next)) = (self.roster(height), self.roster(height.next())) else {
+            return Ok(None);
+        };
         Ok(Some(Checkpoint {
             ledger: self.parts.ledger,
             height,

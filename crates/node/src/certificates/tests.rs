@@ -82,7 +82,8 @@ fn header(height: u64, fork: u8) -> bletchley_token::Header {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let stores: Vec<SharedStore> = (0..MEMBERS).map(|_| Arc::new(MemoryStore::new()) as SharedStore).collect();
+        let stores: Vec<SharedStore> =
+            (0..MEMBERS).map(|_| Arc::new(MemoryStore::new()) as SharedStore).collect();
         let mut world = Self {
             members: vec![None; MEMBERS],
             stores,
@@ -112,12 +113,22 @@ impl World {
     fn append(&self, member: usize, height: u64) {
         let header = header(height, 0);
         let block = Block { header: header.encode_bytes(), ..Block::default() };
-        let meta =
-            BlockMeta { height: header.height, hash: header.hash(), parent: header.parent, time_ms: header.time_ms };
+        let meta = BlockMeta {
+            height: header.height,
+            hash: header.hash(),
+            parent: header.parent,
+            time_ms: header.time_ms,
+        };
         let seal = Bytes::from_static(b"seal");
         let certificate = Finality { seal, certificate: None }.encode();
-        let stored =
-            StoredBlock { meta, block, receipts: Bytes::new(), diff: Bytes::new(), certificate, index: Vec::new() };
+        let stored = StoredBlock {
+            meta,
+            block,
+            receipts: Bytes::new(),
+            diff: Bytes::new(),
+            certificate,
+            index: Vec::new(),
+        };
         self.stores[member].append(&stored).unwrap();
     }
 
@@ -197,7 +208,9 @@ fn every_block_is_proved_to_outsiders_over_changes_of_validators_and_losses() {
         world.pass(30_000, lost_percent);
         for member in 0..MEMBERS {
             for height in 1..=35 {
-                let proof = world.prove(member, height).unwrap_or_else(|| panic!("seed {seed}: {member} cannot prove {height}"));
+                let proof = world
+                    .prove(member, height)
+                    .unwrap_or_else(|| panic!("seed {seed}: {member} cannot prove {height}"));
                 let proved = proof.verify(LEDGER, &genesis_set(), token_header_link).unwrap();
                 assert_eq!(proved.link.hash, header(height, 0).hash());
                 assert_eq!(proof.changes.len(), usize::from(height > 20));
@@ -233,7 +246,8 @@ fn proofs_that_were_tampered_with_are_refused() {
     let mut forged = good.clone();
     forged.headers = vec![header(25, 1).encode_bytes()];
     assert_eq!(check(&forged), FinalityProofError::Another(Height(25)));
-    forged.headers = vec![header(23, 1).encode_bytes(), header(24, 0).encode_bytes(), header(25, 0).encode_bytes()];
+    forged.headers =
+        vec![header(23, 1).encode_bytes(), header(24, 0).encode_bytes(), header(25, 0).encode_bytes()];
     assert_eq!(check(&forged), FinalityProofError::Link(Height(24)));
     forged.headers.clear();
     assert_eq!(check(&forged), FinalityProofError::Headers(0));

@@ -83,7 +83,11 @@ fn show(genesis: &NetworkGenesis, output: Output) {
     output.heading(format!("Consortium {}", genesis.name));
     output.line(format!("  digest      {}", output.bold(&genesis.digest().to_string())));
     output.line(format!("  chain id    {}", genesis.evm.chain_id));
-    output.line(format!("  accounts    {} with a name, {} in all", genesis.accounts.len(), genesis.evm.alloc.len()));
+    output.line(format!(
+        "  accounts    {} with a name, {} in all",
+        genesis.accounts.len(),
+        genesis.evm.alloc.len()
+    ));
     output.heading("Ledgers");
     for (name, id, agreement) in
         [("tokens", tokens, genesis.agreements.tokens), ("evm", evm, genesis.agreements.evm)]

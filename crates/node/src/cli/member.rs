@@ -89,7 +89,8 @@ impl Request {
         }
         // Before any key is made: what is wrong with the words.
         let endpoint = || MemberError::Endpoint(self.endpoint.clone());
-        let port: u16 = self.endpoint.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).ok_or_else(endpoint)?;
+        let port: u16 =
+            self.endpoint.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).ok_or_else(endpoint)?;
         let keys = OwnKeys::ensure(&data)?;
         let request = MemberRequest::sign(&keys, &self.name, &self.endpoint, !self.observer)?;
         let out = self.out.unwrap_or_else(|| PathBuf::from(format!("{}.request.json", self.name)));
@@ -104,13 +105,18 @@ impl Request {
                 .with_context(|| format!("writing {}", data.config().display()))?;
         }
         let member = &request.member;
-        output.event(&json!({ "request": out, "config": data.config(), "data": data.root(), "member": member }));
+        output.event(
+            &json!({ "request": out, "config": data.config(), "data": data.root(), "member": member }),
+        );
         output.line(format!("{} {}", output.good("written"), out.display()));
         output.line(format!("  peer key       {}", member.peer));
         output.line(format!("  validator      {}", member.validator));
         output.line(format!("  administrator  {}", member.administrator));
         output.line(format!("  host           {}", member.host));
-        output.line(format!("Send that file to whoever keeps the draft. The keys are in {}; back them up.", data.keys().display()));
+        output.line(format!(
+            "Send that file to whoever keeps the draft. The keys are in {}; back them up.",
+            data.keys().display()
+        ));
         output.line(format!(
             "When the genesis document comes back, put it beside {} and run: bletchley node start --config {0}",
             data.config().display()

@@ -97,7 +97,9 @@ impl Check {
             Ok(proved) => proved,
             Err(error) => {
                 output.line(format!("{} {error:#}", output.bad("does not hold:")));
-                output.event(&json!({ "valid": false, "problem": format!("{error:#}"), "genesis": genesis.digest() }));
+                output.event(
+                    &json!({ "valid": false, "problem": format!("{error:#}"), "genesis": genesis.digest() }),
+                );
                 return Ok(2);
             }
         };
@@ -107,7 +109,10 @@ impl Check {
             "  in block {} ({}), final by the certificate of block {}, which {} of {set} validators signed",
             block.link.height, block.link.hash, block.certified, block.signatures
         ));
-        output.line(format!("  checked with genesis document {} alone; no node was believed", genesis.digest()));
+        output.line(format!(
+            "  checked with genesis document {} alone; no node was believed",
+            genesis.digest()
+        ));
         output.event(&json!({
             "valid": true, "height": block.link.height, "block": block.link.hash, "certified": block.certified,
             "signatures": block.signatures, "validators": set, "genesis": genesis.digest(), "facts": proved.facts,

@@ -13,5 +13,6 @@ pub(crate) use members::{MemberView, Members};
 pub use observatory::{LedgerSources, NodeSources, Observatory, Probed};
 pub use quorum::{NoQuorum, QuorumWatch};
 pub use report::{
-    CallCounts, LedgerStatus, PeerStatus, PoolCounts, RecentFinality, StatusReport, SyncProgress, ValidatorStatus,
+    CallCounts, LedgerStatus, PeerStatus, PoolCounts, RecentFinality, StatusReport, SyncProgress,
+    ValidatorStatus,
 };

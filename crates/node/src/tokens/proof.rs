@@ -32,7 +32,8 @@ pub(crate) fn check(genesis: &NetworkGenesis, answer: &Value) -> Result<Shown> {
         text.parse().with_context(|| format!("its `{key}` is not hex"))
     };
     let ledger = genesis.tokens().ledger;
-    let encoded = answer.pointer("/finality/encoded").and_then(Value::as_str).context("it has no `finality`")?;
+    let encoded =
+        answer.pointer("/finality/encoded").and_then(Value::as_str).context("it has no `finality`")?;
     let encoded: Bytes = encoded.parse().context("its `finality` is not hex")?;
     let finality = FinalityProof::decode(&encoded).context("its `finality`")?;
     let proved = finality.verify(ledger, &genesis.validator_set(), token_header_link)?;

@@ -3,9 +3,7 @@
 
 use super::replay::{Fault, Subject};
 use bletchley_consensus::{Payload, Validators, epoch_of, last_of};
-use bletchley_ledger::{
-    Certificate, Executed, Finality, StoredBlock, StoredFinality, ValidatorSet,
-};
+use bletchley_ledger::{Certificate, Executed, Finality, StoredBlock, StoredFinality, ValidatorSet};
 use bletchley_primitives::{B256, Height};
 use std::sync::Arc;
 
@@ -105,7 +103,9 @@ impl<'a> Certified<'a> {
             return Err(fault("it is for another block".to_owned()));
         }
         if checkpoint.next != next.digest() {
-            return Err(fault("it names other validators for the next block than the ledger's votes give".to_owned()));
+            return Err(fault(
+                "it names other validators for the next block than the ledger's votes give".to_owned(),
+            ));
         }
         certificate.verify(&set).map_err(|error| fault(error.to_string()))
     }

@@ -2,9 +2,7 @@
 
 use super::certified::Certified;
 use bletchley_consensus::Schedule;
-use bletchley_ledger::{
-    ExecuteError, Executed, Machine, Prepared, Section, SharedStore, Store, StoredBlock,
-};
+use bletchley_ledger::{ExecuteError, Executed, Machine, Prepared, Section, SharedStore, Store, StoredBlock};
 use bletchley_primitives::{Height, LedgerId};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};

@@ -6,7 +6,8 @@ use super::replay::{Fault, Replayed, Subject};
 use bletchley_consensus::{Payload, PeerId, Schedule, Validator, Validators};
 use bletchley_crypto::SecretKey;
 use bletchley_ledger::{
-    CERTIFICATES_TABLE, Certificate, Checkpoint, Executed, Finality, Machine, ProposeContext, Store, ValidatorSet,
+    CERTIFICATES_TABLE, Certificate, Checkpoint, Executed, Finality, Machine, ProposeContext, Store,
+    ValidatorSet,
 };
 use bletchley_primitives::{Address, B256, Bytes, Height, LedgerId, TimestampMs};
 use bletchley_storage::MemoryStore;
@@ -109,7 +110,8 @@ fn replay(changes: &Changes) -> Result<Replayed, Fault> {
         let checkpoint = checkpoint(&executed);
         let members = Changing::members(epoch(height));
         let good = |checkpoint| signed(checkpoint, members.start..members.end - 1);
-        let certificate = changes.instead.get(&height).map_or_else(|| good(checkpoint), |other| other(checkpoint));
+        let certificate =
+            changes.instead.get(&height).map_or_else(|| good(checkpoint), |other| other(checkpoint));
         let key = Bytes::copy_from_slice(&height.to_be_bytes());
         let row = (key, Some(Bytes::from(alloy_rlp::encode(certificate))));
         store.table_write(CERTIFICATES_TABLE, &[row]).unwrap();

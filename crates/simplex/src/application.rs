@@ -120,7 +120,8 @@ impl Adapter {
             let moved = shared.moved.notified();
             let head = shared.ledger.head();
             if head.height >= height {
-                let same = head.height == height && shared.head_digest(&head) == Some(b256_of(&parent.digest()));
+                let same =
+                    head.height == height && shared.head_digest(&head) == Some(b256_of(&parent.digest()));
                 return Some(if same { Place::Head(head) } else { Place::Nowhere });
             }
             let patient = context.current() < deadline || height.0 - head.height.0 > ABOVE_HEAD_MAX;
@@ -151,7 +152,11 @@ impl Adapter {
     }
 
     /// Waits until it is time for a block on the head, and builds it.
-    async fn build<E: Spawner + Clock>(&self, context: &E, head: &Head) -> Option<bletchley_consensus::Proposal> {
+    async fn build<E: Spawner + Clock>(
+        &self,
+        context: &E,
+        head: &Head,
+    ) -> Option<bletchley_consensus::Proposal> {
         let shared = &self.shared;
         let settings = shared.settings;
         loop {
@@ -162,7 +167,9 @@ impl Adapter {
             let is_due = now >= beat || (now >= paced && shared.schedule.change_pending());
             if is_due || (now >= paced && shared.ledger.ready() > 0) {
                 let (ledger, parent, time_ms) = (shared.ledger.clone(), head.hash, now_ms(context));
-                match Self::proposed(Shared::apart(context, move || ledger.propose(parent, time_ms, is_due)).await?) {
+                match Self::proposed(
+                    Shared::apart(context, move || ledger.propose(parent, time_ms, is_due)).await?,
+                ) {
                     Some(proposal) => return Some(proposal),
                     None if is_due => return None,
                     None => {
@@ -231,8 +238,14 @@ impl<E: Clock + Spawner + Metrics> Application<E> for Adapter {
         Some(Digested::compute(sealed, &Sequential).await)
     }
 
-    async fn verify(&mut self, (context, _): (E, Self::Context), mut ancestry: impl Ancestry<Sealed>) -> bool {
-        let (Some(block), Some(parent)) = (ancestry.next().await, ancestry.next().await) else { return false };
+    async fn verify(
+        &mut self,
+        (context, _): (E, Self::Context),
+        mut ancestry: impl Ancestry<Sealed>,
+    ) -> bool {
+        let (Some(block), Some(parent)) = (ancestry.next().await, ancestry.next().await) else {
+            return false;
+        };
         let payload = block.inner().payload();
         match self.place(&context, &parent, ancestry).await {
             None => return false,

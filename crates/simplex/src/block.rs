@@ -6,7 +6,7 @@ use bytes::BufMut;
 use commonware_codec::{Buf, EncodeSize, Error as CodecError, RangeCfg, Read, Write};
 use commonware_consensus::Heightable;
 use commonware_cryptography::sha256::Digest;
-use commonware_cryptography::{Digestible, Digested};
+use commonware_cryptography::{Digested, Digestible};
 use std::sync::Arc;
 
 /// A payload with its canonical bytes.

@@ -6,7 +6,9 @@ use crate::block::{Sealed, digest_of};
 use crate::delivery::{Delivered, NAME, deliver};
 use crate::epochs::{Epochs, Schemes};
 use crate::settings::Settings;
-use bletchley_consensus::{Application as Ledger, ApplicationError, EngineError, Payload, Schedule, epoch_of, last_of};
+use bletchley_consensus::{
+    Application as Ledger, ApplicationError, EngineError, Payload, Schedule, epoch_of, last_of,
+};
 use bletchley_net::EngineChannels;
 use bletchley_primitives::{Height, LedgerId};
 use commonware_broadcast::buffered;
@@ -164,7 +166,19 @@ where
     B: Blocker<PublicKey = PublicKey>,
     P: Provider<PublicKey = PublicKey>,
 {
-    let Parts { context, partition, key, ledger, application, schedule, settings, work, channels, blocker, peers } = parts;
+    let Parts {
+        context,
+        partition,
+        key,
+        ledger,
+        application,
+        schedule,
+        settings,
+        work,
+        channels,
+        blocker,
+        peers,
+    } = parts;
     let epoch_blocks = schedule.epoch_blocks();
     let epocher = Epochs(epoch_blocks);
     let cache = CacheRef::new(NZU16!(4_096), CACHE_PAGES);
@@ -210,10 +224,13 @@ where
         },
     );
     buffer_engine.start(blocks);
-    let finalizations = archive(&partition, "finalizations", &cache, Scheme::certificate_codec_config_unbounded());
+    let finalizations =
+        archive(&partition, "finalizations", &cache, Scheme::certificate_codec_config_unbounded());
     let finalizations = prunable::Archive::init(context.child("finalizations"), finalizations).await;
-    let finalizations = finalizations.map_err(|error| broken(head, format!("opening the engine's files: {error}")))?;
-    let archived = prunable::Archive::init(context.child("blocks"), archive(&partition, "blocks", &cache, ())).await;
+    let finalizations =
+        finalizations.map_err(|error| broken(head, format!("opening the engine's files: {error}")))?;
+    let archived =
+        prunable::Archive::init(context.child("blocks"), archive(&partition, "blocks", &cache, ())).await;
     let archived = archived.map_err(|error| broken(head, format!("opening the engine's files: {error}")))?;
     let (marshal, mailbox, _) = Marshal::<_, Standard<Sealed>, _, _, _, _, _>::init(
         context.child("marshal"),
@@ -249,7 +266,8 @@ where
     let (mux, sync) = Muxer::new(context.child("asks"), ask.0, ask.1);
     mux.start();
     let automaton = Inline::new(context.child("automaton"), adapter, mailbox.clone(), epocher);
-    let member = Member { context, partition, shared, schemes, cache, blocker, automaton, mailbox, epoch_blocks };
+    let member =
+        Member { context, partition, shared, schemes, cache, blocker, automaton, mailbox, epoch_blocks };
     let channels = [vote, certificate, sync];
     member.follow(finalized, channels, [late_votes, late_certificates]).await
 }
@@ -321,7 +339,9 @@ where
     /// older copy than the engine's files.
     async fn take(&self, block: &Digested<Sealed>) -> Result<(), EngineError> {
         loop {
-            let Delivered::Missing(height) = deliver(&self.context, &self.shared, block).await? else { return Ok(()) };
+            let Delivered::Missing(height) = deliver(&self.context, &self.shared, block).await? else {
+                return Ok(());
+            };
             let wanted = commonware_consensus::types::Height::new(height.0);
             let Some(missing) = self.mailbox.get_block(wanted).await else {
                 let problem = "the ledger is older than the engine's files, which do not reach back so far; remove the folder `consensus` to fetch all from the other members";
@@ -341,7 +361,10 @@ where
     ) -> Result<Epochal, EngineError> {
         let head = self.shared.ledger.head().height;
         let epoch = epoch_of(head.next(), self.epoch_blocks);
-        let scheme = self.schemes.of(epoch).ok_or_else(|| broken(head, format!("the validators of epoch {epoch} are not known")))?;
+        let scheme = self
+            .schemes
+            .of(epoch)
+            .ok_or_else(|| broken(head, format!("the validators of epoch {epoch} are not known")))?;
         let start = match epoch.checked_sub(1) {
             None => Some(Payload::genesis(self.shared.id)),
             Some(before) => self.shared.digest_at(last_of(before, self.epoch_blocks)),
@@ -370,7 +393,10 @@ where
                 certification_timeout,
                 timeout_retry: retry,
                 view_retention: VIEWS_KEPT,
-                skip: config::SkipPolicy::Enabled { timeout: skip_after, budget: config::SkipBudget::Participants },
+                skip: config::SkipPolicy::Enabled {
+                    timeout: skip_after,
+                    budget: config::SkipBudget::Participants,
+                },
                 fetch_timeout: NZDuration!(Duration::from_secs(1)),
                 fetch_retry_delay: Duration::from_millis(50),
                 forward: config::ForwardPolicy::SilentVoters,

@@ -150,6 +150,64 @@ fn archive<C>(partition: &str, name: &str, cache: &CacheRef, codec_config: C) ->
     }
 }
 
+fn fetching<B, P>(key: &PrivateKey, peers: P, blocker: B) -> resolver::Config<PublicKey, P, B>
+where
+    B: Blocker<PublicKey = PublicKey>,
+    P: Provider<PublicKey = PublicKey>,
+{
+    resolver::Config {
+        public_key: key.public_key(),
+        peer_provider: peers,
+        blocker,
+        mailbox_size: MAILBOX_MESSAGES,
+        fetch_timeout: NZDuration!(Duration::from_secs(2)),
+        fetch_retry_delay: Duration::from_millis(100),
+        priority_requests: false,
+        priority_responses: false,
+    }
+}
+
+fn broadcasting<P>(key: &PrivateKey, peers: P) -> buffered::Config<PublicKey, (), P, Sequential>
+where
+    P: Provider<PublicKey = PublicKey>,
+{
+    buffered::Config {
+        public_key: key.public_key(),
+        mailbox_size: MAILBOX_MESSAGES,
+        deque_size: BLOCKS_OF_PEER_MAX,
+        priority: false,
+        codec_config: (),
+        peer_provider: peers,
+        strategy: Sequential,
+    }
+}
+
+fn keeping(
+    ledger: LedgerId,
+    provider: Schemes,
+    epocher: Epochs,
+    partition: &str,
+    page_cache: CacheRef,
+) -> marshal::Config<Schemes, Epochs, Sequential, Sealed, Digested<Sealed>> {
+    marshal::Config {
+        provider,
+        epocher,
+        start: marshal::Start::Genesis(Sealed::genesis(ledger)),
+        partition_prefix: partition.to_owned(),
+        mailbox_size: MAILBOX_MESSAGES,
+        view_retention: VIEWS_KEPT,
+        prunable_items_per_section: NZU64!(64),
+        page_cache,
+        replay_buffer: JOURNAL_BUFFER_BYTES,
+        key_write_buffer: JOURNAL_BUFFER_BYTES,
+        value_write_buffer: JOURNAL_BUFFER_BYTES,
+        block_codec_config: (),
+        max_repair: NZUsize!(32),
+        max_pending_acks: DELIVERED_AHEAD_MAX,
+        strategy: Sequential,
+    }
+}
+
 fn broken(height: Height, problem: impl std::fmt::Display) -> EngineError {
     let source = ApplicationError::Keep { height, problem: problem.to_string() };
     EngineError { engine: NAME, height, source }
@@ -197,32 +255,10 @@ where
     let head = shared.ledger.head().height;
     let EngineChannels { votes, certificates, resolver: ask, backfill, blocks } = channels;
 
-    let fetch = resolver::init(
-        context.child("resolver"),
-        resolver::Config {
-            public_key: key.public_key(),
-            peer_provider: peers.clone(),
-            blocker: blocker.clone(),
-            mailbox_size: MAILBOX_MESSAGES,
-            fetch_timeout: NZDuration!(Duration::from_secs(2)),
-            fetch_retry_delay: Duration::from_millis(100),
-            priority_requests: false,
-            priority_responses: false,
-        },
-        backfill,
-    );
-    let (buffer_engine, buffer) = buffered::Engine::new(
-        context.child("broadcast"),
-        buffered::Config {
-            public_key: key.public_key(),
-            mailbox_size: MAILBOX_MESSAGES,
-            deque_size: BLOCKS_OF_PEER_MAX,
-            priority: false,
-            codec_config: (),
-            peer_provider: peers,
-            strategy: Sequential,
-        },
-    );
+    let fetching = fetching(&key, peers.clone(), blocker.clone());
+    let fetch = resolver::init(context.child("resolver"), fetching, backfill);
+    let (buffer_engine, buffer) =
+        buffered::Engine::new(context.child("broadcast"), broadcasting(&key, peers));
     buffer_engine.start(blocks);
     let finalizations =
         archive(&partition, "finalizations", &cache, Scheme::certificate_codec_config_unbounded());
@@ -236,23 +272,7 @@ where
         context.child("marshal"),
         finalizations,
         archived,
-        marshal::Config {
-            provider: schemes.clone(),
-            epocher,
-            start: marshal::Start::Genesis(Sealed::genesis(ledger)),
-            partition_prefix: partition.clone(),
-            mailbox_size: MAILBOX_MESSAGES,
-            view_retention: VIEWS_KEPT,
-            prunable_items_per_section: NZU64!(64),
-            page_cache: cache.clone(),
-            replay_buffer: JOURNAL_BUFFER_BYTES,
-            key_write_buffer: JOURNAL_BUFFER_BYTES,
-            value_write_buffer: JOURNAL_BUFFER_BYTES,
-            block_codec_config: (),
-            max_repair: NZUsize!(32),
-            max_pending_acks: DELIVERED_AHEAD_MAX,
-            strategy: Sequential,
-        },
+        keeping(ledger, schemes.clone(), epocher, &partition, cache.clone()),
     )
     .await;
     marshal.start(adapter.clone(), buffer, fetch);

@@ -5,6 +5,7 @@
 //! is simulated and what is not.
 
 mod broken;
+mod campaign;
 mod chronicle;
 mod consortium;
 mod liar;
@@ -15,6 +16,7 @@ mod replay;
 mod stage;
 
 pub use broken::Bug;
+pub use campaign::{Campaign, Summary};
 pub use plan::{Era, Fault, Misbehaviour, Plan, Weather};
 
 use commonware_runtime::deterministic::{self, Checkpoint};

@@ -1,5 +1,6 @@
 //! The seam between whoever orders blocks and whoever executes and keeps them.
 
+use crate::PeerId;
 use bletchley_ledger::{Block, ExecuteError, Head, ProposeError, RecordError};
 use bletchley_primitives::{BlockHash, Bytes, Height, TimestampMs};
 use std::sync::Arc;
@@ -82,6 +83,11 @@ pub trait Application: Send + Sync + 'static {
     /// [`ApplicationError::Verify`] when it does not hold; nothing is changed then. Some are for now only:
     /// [`ApplicationError::is_early`].
     fn verify(&self, block: Block) -> Result<Proposal, ApplicationError>;
+
+    /// Hears that a block which this member refused was proposed by `proposer`, as the engine knows it. Nobody is told by default.
+    fn refused(&self, height: Height, proposer: PeerId, error: &ApplicationError) {
+        let _ = (height, proposer, error);
+    }
 
     /// Keeps an executed block for ever and makes it visible. `seal` is what the engine wants to find beside it after
     /// a restart ([`Application::seal`]).

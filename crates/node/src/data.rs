@@ -98,6 +98,12 @@ impl DataDir {
         self.root.join("ledgers").join(name)
     }
 
+    /// What this member asked to be admitted with.
+    #[must_use]
+    pub fn request(&self) -> PathBuf {
+        self.root.join("request.json")
+    }
+
     /// What engines remember of their own votes.
     #[must_use]
     pub fn consensus(&self) -> PathBuf {

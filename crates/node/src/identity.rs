@@ -1,6 +1,7 @@
 //! Which member this node is: its keys, held against what the genesis document says of it.
 
 use crate::accounts::{StoredKey, open_keys};
+use crate::ceremony::MemberRequest;
 use crate::data::DataDir;
 use crate::genesis::NetworkGenesis;
 use anyhow::{Context, Result, anyhow, bail};
@@ -108,6 +109,9 @@ impl Identity {
     /// When the genesis document does not name such a member, or the keys are another's.
     pub fn open(data: &DataDir, genesis: &NetworkGenesis, name: Option<&str>) -> Result<Self> {
         let keys = OwnKeys::open(data)?;
+        if let Some(member) = newcomer(data, genesis, name, &keys)? {
+            return Ok(Self { member, keys });
+        }
         let owner = genesis.members.iter().find(|member| keys.same(member));
         let shown = data.keys().display().to_string();
         let member = match (name, owner) {
@@ -141,4 +145,25 @@ impl Identity {
         };
         Ok(Self { member: member.clone(), keys })
     }
+}
+
+/// Who this node is when the genesis document names nobody like it, but its folder holds its own request to be admitted:
+/// it follows from genesis, and the others let it in once they have voted for it.
+fn newcomer(
+    data: &DataDir,
+    genesis: &NetworkGenesis,
+    name: Option<&str>,
+    keys: &OwnKeys,
+) -> Result<Option<Member>> {
+    let path = data.request();
+    if !path.exists() || genesis.members.iter().any(|member| keys.same(member)) {
+        return Ok(None);
+    }
+    let member = MemberRequest::read(&path)?.member;
+    let is_meant = name.is_none_or(|name| name == member.name) && genesis.member(&member.name).is_none();
+    if !is_meant || !keys.same(&member) {
+        return Ok(None);
+    }
+    tracing::info!(member = member.name, "identity.newcomer: not among the founding members; let in by their vote");
+    Ok(Some(member))
 }

@@ -6,6 +6,7 @@ use crate::genesis::Agreement;
 use crate::gossip::{Gossip, GossipThread, Pool};
 use crate::identity::Identity;
 use crate::metrics::LedgerMeter;
+use crate::misbehaviour::Misbehaviours;
 use crate::network::{MemberNetwork, engine_of};
 use crate::runner::RunnerParts;
 use anyhow::{Context, Result};
@@ -28,6 +29,7 @@ pub(crate) struct Joining {
     pub(crate) schedule: Arc<dyn Schedule>,
     pub(crate) kind: Kind,
     pub(crate) meter: Arc<LedgerMeter>,
+    pub(crate) misbehaviours: Arc<Misbehaviours>,
 }
 
 /// What depends on the ledger's machine.
@@ -117,7 +119,7 @@ pub(crate) fn join(
     identity: &Identity,
     report: &Ended,
 ) -> Result<(EngineThread, Beside)> {
-    let Joining { name, ledger, machine, store, agreement, schedule, kind, meter } = joining;
+    let Joining { name, ledger, machine, store, agreement, schedule, kind, meter, misbehaviours } = joining;
     let ports = network.join(ledger).with_context(|| format!("ledger {name}"))?;
     let (engine, mut lines) = engine_of(agreement, ledger, schedule.clone(), ports)?;
     let mut line = |protocol: Protocol| {
@@ -149,6 +151,7 @@ pub(crate) fn join(
         certifier: certificates.clone(),
         proposer: validator.address(),
         gate: Arc::default(),
+        misbehaviours,
         meter,
     };
     let engine = EngineThread::start(&name, parts, engine, report.clone())?;

@@ -12,6 +12,7 @@ use crate::governance::{EVM_LEDGER, Governance, ROOT_LEDGER, founding};
 use crate::identity::{Identity, OWN};
 use crate::joined::{Beside, Joining, Kind, join};
 use crate::metrics::Meters;
+use crate::misbehaviour::Misbehaviours;
 use crate::network::MemberNetwork;
 use crate::node::NodeConfig;
 use crate::observer::Listeners;
@@ -52,6 +53,7 @@ pub(crate) struct Ledgers {
     pub(crate) host: Arc<LocalHost>,
     pub(crate) listeners: Arc<Listeners>,
     pub(crate) meters: Arc<Meters>,
+    pub(crate) misbehaviours: Arc<Misbehaviours>,
 }
 
 /// One ledger on its way to its engine.
@@ -143,6 +145,7 @@ impl Ledgers {
             host,
             listeners,
             meters: Arc::default(),
+            misbehaviours: Arc::default(),
         })
     }
 
@@ -169,6 +172,7 @@ impl Ledgers {
                 schedule: self.governance.schedule_for_root(),
                 kind: Kind::Tokens(self.tokens.clone()),
                 meter: self.meters.ledger(ROOT_LEDGER),
+                misbehaviours: self.misbehaviours.clone(),
             },
         };
         let schedule = self.governance.schedule_for(EVM_LEDGER, Arc::new(self.evm.clone()));
@@ -183,6 +187,7 @@ impl Ledgers {
                 schedule: schedule.context("the consortium has no smart-contract ledger")?,
                 kind: Kind::Evm(self.evm.clone()),
                 meter: self.meters.ledger(EVM_LEDGER),
+                misbehaviours: self.misbehaviours.clone(),
             },
         };
         let (tokens, beside_tokens) = start_engine(tokens, genesis, identity, network, report)?;
@@ -289,7 +294,7 @@ fn start_engine(
         let network = network.with_context(|| format!("ledger {} needs the network", joining.name))?;
         return join(joining, network, identity, report).map(|(engine, beside)| (engine, Some(beside)));
     }
-    let Joining { name, ledger, machine, store, agreement, meter, .. } = joining;
+    let Joining { name, ledger, machine, store, agreement, meter, misbehaviours, .. } = joining;
     if !identity.member.is_validator {
         bail!(
             "member {} does not validate, and the solo engine of ledger {name} has no network to follow it by",
@@ -306,6 +311,7 @@ fn start_engine(
         proposer: validator.address(),
         certifier: Arc::new(Alone { validator }),
         meter,
+        misbehaviours,
         gate: Arc::default(),
     };
     let engine = EngineThread::start(&name, parts, Box::new(Solo::new(cadence)), report.clone())?;

@@ -12,6 +12,7 @@ use bletchley_net::Circle;
 use bletchley_net::tcp::{Config, Line, Network, Ports};
 use bletchley_primitives::LedgerId;
 use bletchley_simplex::{Settings, Simplex};
+use bletchley_tendermint::Tendermint;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -179,15 +180,18 @@ pub(crate) fn engine_of(
     ports: Ports,
 ) -> Result<(Box<dyn Engine>, Vec<Line>)> {
     let Ports { context, key, oracle, engine, lines } = ports;
+    let pace = Duration::from_millis(agreement.block_ms);
+    let heartbeat = Duration::from_millis(agreement.heartbeat_ms);
     let engine: Box<dyn Engine> = match agreement.engine {
         EngineName::Simplex => {
-            let settings = Settings::new(
-                Duration::from_millis(agreement.block_ms),
-                Duration::from_millis(agreement.heartbeat_ms),
-            );
+            let settings = Settings::new(pace, heartbeat);
             Box::new(Simplex { context, key, ledger, schedule, settings, channels: engine, oracle })
         }
-        EngineName::Tendermint => bail!("engine tendermint is not a part of this build"),
+        EngineName::Tendermint => {
+            let settings = bletchley_tendermint::Settings::new(pace, heartbeat);
+            let counters = Arc::default();
+            Box::new(Tendermint { context, key, ledger, schedule, settings, channels: engine, counters })
+        }
         EngineName::Solo => bail!("the solo engine has no use for a network"),
     };
     Ok((engine, lines))

@@ -82,6 +82,7 @@ impl Assembled {
             certifier: certificates.clone(),
             proposer: validator.address(),
             gate: Arc::default(),
+            misbehaviours: Arc::default(),
             meter: Meters::default().ledger(name),
         });
         Ok(Self { runner: Arc::new(runner), certificates })

@@ -2,9 +2,10 @@
 
 use crate::gate::Gate;
 use crate::metrics::{Kept, LedgerMeter};
+use crate::misbehaviour::{Misbehaviours, note_refused};
 use crate::signals::wall_now_ms;
 use anyhow::{Context, bail};
-use bletchley_consensus::{Application, ApplicationError, Proposal, Schedule, epoch_of};
+use bletchley_consensus::{Application, ApplicationError, PeerId, Proposal, Schedule, epoch_of};
 use bletchley_ledger::{
     Block, Certificate, Checkpoint, CommitError, ExecuteError, Executed, Finality, Head, Machine,
     ProposeContext, Section, SharedStore,
@@ -46,6 +47,8 @@ pub(crate) struct RunnerParts {
     pub(crate) proposer: Address,
     /// Counts blocks.
     pub(crate) meter: Arc<LedgerMeter>,
+    /// Hears of blocks that members should not have proposed.
+    pub(crate) misbehaviours: Arc<Misbehaviours>,
     /// Keeps changes from outside away while a block is being made.
     pub(crate) gate: Arc<Gate>,
 }
@@ -227,6 +230,17 @@ impl Application for Runner {
         let kept = self.keep(hash, seal);
         self.parts.gate.end();
         kept.map_err(|error| ApplicationError::Keep { height, problem: format!("{error:#}") })
+    }
+
+    fn refused(&self, height: Height, proposer: PeerId, error: &ApplicationError) {
+        let epoch = epoch_of(height, self.parts.schedule.epoch_blocks());
+        let validators = self.parts.schedule.validators(epoch);
+        let known = validators.as_ref().and_then(|validators| validators.get(proposer));
+        let member = known.map_or_else(|| proposer.to_string(), |validator| validator.name.clone());
+        tracing::warn!(%height, member, %error, "runner.refused: a proposed block does not hold here");
+        if let ApplicationError::Verify(error) = error {
+            note_refused(&*self.parts.misbehaviours, self.parts.meter.name(), height, &member, error);
+        }
     }
 
     fn seal(&self, height: Height) -> Option<Bytes> {

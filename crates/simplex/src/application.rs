@@ -4,6 +4,7 @@ use crate::block::{Sealed, b256_of};
 use crate::settings::Settings;
 use bletchley_consensus::{Application as Ledger, ApplicationError, Payload, Schedule};
 use bletchley_ledger::{Block, Head};
+use bletchley_net::peer_id;
 use bletchley_primitives::{B256, BlockHash, Height, LedgerId, TimestampMs};
 use commonware_actor::Feedback;
 use commonware_consensus::marshal::{Update, ancestry::Ancestry};
@@ -27,6 +28,8 @@ use tokio::sync::Notify;
 const EARLY_RETRY: Duration = Duration::from_millis(10);
 /// How soon transactions that could not enter a block are tried again.
 const BARREN_RETRY: Duration = Duration::from_millis(50);
+/// Pace while a decided change of validators waits for the end of the epoch.
+const HURRY: Duration = Duration::from_millis(10);
 /// Most blocks above the head that are executed on top of each other; a longer chain waits for finality.
 const ABOVE_HEAD_MAX: u64 = 16;
 
@@ -163,8 +166,10 @@ impl Adapter {
             let work = shared.work.notified();
             let since = *shared.moved_at.lock();
             let now = context.current();
-            let (paced, beat) = (since + settings.pace, since + settings.heartbeat);
-            let is_due = now >= beat || (now >= paced && shared.schedule.change_pending());
+            let hurries = shared.schedule.change_pending();
+            let pace = if hurries { settings.pace.min(HURRY) } else { settings.pace };
+            let (paced, beat) = (since + pace, since + if hurries { pace } else { settings.heartbeat });
+            let is_due = now >= beat;
             if is_due || (now >= paced && shared.ledger.ready() > 0) {
                 let (ledger, parent, time_ms) = (shared.ledger.clone(), head.hash, now_ms(context));
                 match Self::proposed(
@@ -240,7 +245,7 @@ impl<E: Clock + Spawner + Metrics> Application<E> for Adapter {
 
     async fn verify(
         &mut self,
-        (context, _): (E, Self::Context),
+        (context, round): (E, Self::Context),
         mut ancestry: impl Ancestry<Sealed>,
     ) -> bool {
         let (Some(block), Some(parent)) = (ancestry.next().await, ancestry.next().await) else {
@@ -258,7 +263,7 @@ impl<E: Clock + Spawner + Metrics> Application<E> for Adapter {
         match self.shared.verify(&context, &payload.block()).await {
             None => false,
             Some(Err(error)) => {
-                tracing::warn!(%error, height = %payload.height, "simplex.block_refused");
+                self.shared.ledger.refused(payload.height, peer_id(&round.leader), &error);
                 false
             }
             Some(Ok(proposal)) if proposal.height != payload.height => {

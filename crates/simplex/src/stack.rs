@@ -43,6 +43,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
+/// How soon an epoch's validators are sought again.
+const SCHEME_RETRY: Duration = Duration::from_millis(50);
 /// Messages of the next epoch that are kept for a member that has not entered it yet.
 const EARLY_MESSAGES_MAX: usize = 1024;
 /// Messages that wait for each actor of the stack.
@@ -373,6 +375,16 @@ where
         }
     }
 
+    /// The scheme of an epoch. A member that catches up may learn its validators from another ledger that is behind.
+    async fn scheme(&self, epoch: u64) -> Arc<Scheme> {
+        loop {
+            if let Some(scheme) = self.schemes.of(epoch) {
+                return scheme;
+            }
+            self.context.sleep(SCHEME_RETRY).await;
+        }
+    }
+
     /// Starts the engine of the epoch that the next height belongs to.
     async fn enter<S: Sender<PublicKey = PublicKey>>(
         &self,
@@ -381,10 +393,7 @@ where
     ) -> Result<Epochal, EngineError> {
         let head = self.shared.ledger.head().height;
         let epoch = epoch_of(head.next(), self.epoch_blocks);
-        let scheme = self
-            .schemes
-            .of(epoch)
-            .ok_or_else(|| broken(head, format!("the validators of epoch {epoch} are not known")))?;
+        let scheme = self.scheme(epoch).await;
         let start = match epoch.checked_sub(1) {
             None => Some(Payload::genesis(self.shared.id)),
             Some(before) => self.shared.digest_at(last_of(before, self.epoch_blocks)),

@@ -95,6 +95,8 @@ impl Request {
         let request = MemberRequest::sign(&keys, &self.name, &self.endpoint, !self.observer)?;
         let out = self.out.unwrap_or_else(|| PathBuf::from(format!("{}.request.json", self.name)));
         request.write(&out)?;
+        // The node looks here for who it is while the genesis document does not name it.
+        request.write(&data.request())?;
         let listen = Listen {
             p2p: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
             api: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), API_PORT_DEFAULT),

@@ -4,9 +4,10 @@ use super::{CallCounts, LedgerSources, NodeSources, Observatory, PoolCounts};
 use crate::engines::EngineThread;
 use crate::genesis::{Agreement, NetworkGenesis};
 use crate::identity::Identity;
+use crate::joined::Beside;
 use crate::ledgers::{Engines, Ledgers};
 use bletchley_ledger::{Head, Machine};
-use bletchley_primitives::LedgerId;
+use bletchley_primitives::{Height, LedgerId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -30,6 +31,7 @@ impl Ledgers {
             &agreement,
             &engines.tokens,
         );
+        sources.certified = certified(engines.beside_tokens.as_ref());
         sources.pool = pool;
         observatory.add(sources);
         let (evm, machine) = (self.evm.clone(), self.evm.machine());
@@ -46,6 +48,7 @@ impl Ledgers {
             &agreement,
             &engines.evm,
         );
+        sources.certified = certified(engines.beside_evm.as_ref());
         sources.pool = pool;
         observatory.add(sources);
         observatory
@@ -91,6 +94,17 @@ impl Ledgers {
             round: Arc::new(|| None),
             certified: Arc::new(|| None),
             syncing: Arc::new(|| None),
+        }
+    }
+}
+
+/// The newest height with a certificate, where certificates are gathered behind the blocks.
+fn certified(beside: Option<&Beside>) -> Arc<dyn Fn() -> Option<Height> + Send + Sync> {
+    match beside {
+        None => Arc::new(|| None),
+        Some(beside) => {
+            let certificates = beside.certificates.clone();
+            Arc::new(move || Some(certificates.certified()))
         }
     }
 }

@@ -1,0 +1,150 @@
+// Four members, each a process of its own, under load: what happens to some of them, the others do not notice; what happens to all
+// of them loses nothing.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { bletchley } from "../command.mjs";
+import { Consortium, until } from "../consortium.mjs";
+import { Load } from "../load.mjs";
+import { isAnvil } from "../node.mjs";
+import { hostileGreetings, sendBytes, silence, stranger } from "../strangers.mjs";
+
+const options = { skip: isAnvil && "anvil agrees with nobody" };
+const MINUTES = 60_000;
+const SILENT_CONNECTIONS = 40;
+
+let consortium;
+let load;
+
+before(async () => {
+  if (isAnvil) return;
+  consortium = await Consortium.found();
+  load = await Load.on(consortium);
+});
+after(() => consortium?.end());
+
+describe("four members", { ...options, timeout: 10 * MINUTES }, () => {
+  test("have names, processes, folders and interfaces of their own", () => {
+    assert.deepEqual(consortium.members.map(({ name }) => name), ["bank-a", "bank-b", "manufacturer", "regulator"]);
+    for (const key of ["pid", "data", "rpc", "p2p"]) {
+      assert.equal(new Set(consortium.members.map((member) => member[key])).size, 4, key);
+    }
+  });
+
+  test("agree: what one member takes in, another puts into a block, and all have the same receipt", async () => {
+    const [member] = consortium.members;
+    const makers = new Set();
+    await until("blocks of two makers hold what one member took in", async () => {
+      const { blockNumber } = await load.transfer(0, member);
+      makers.add((await member.request("eth_getBlockByNumber", [blockNumber, false])).miner);
+      return makers.size > 1;
+    });
+    await load.isOn(consortium.members);
+  });
+
+  test("tell the story of a supply chain through any of them", async () => {
+    const told = await bletchley("demo", "supply-chain", "--data", consortium.data, "--member", "regulator");
+    assert.equal(told.code, 0, `${told.stdout}\n${told.stderr}`);
+    assert.match(told.stdout, /refused/i);
+  });
+
+  test("are not disturbed by noise, silence and strangers on their network", async () => {
+    const { p2p } = consortium.named("bank-b");
+    const quiet = await silence(p2p, SILENT_CONNECTIONS);
+    const other = await stranger(p2p);
+    load.start();
+    for (const greeting of hostileGreetings()) await sendBytes(p2p, greeting);
+    await load.goesOn();
+    await consortium.movesOn();
+    const status = await other.member.status();
+    assert.ok(status.peers.every(({ connected }) => !connected), "a stranger is connected with nobody");
+    for (const member of consortium.members) {
+      const { reasons, ready } = await member.readiness();
+      assert.ok(ready, `${member.name}: ${reasons}`);
+    }
+    quiet.close();
+    await other.end();
+    await load.stop();
+    await load.isOn(consortium.members);
+  });
+});
+
+describe("under load", { ...options, timeout: 15 * MINUTES }, () => {
+  before(() => load.start());
+
+  test("a member that is frozen catches up", async () => {
+    const frozen = consortium.named("manufacturer");
+    frozen.pause();
+    await load.goesOn();
+    await consortium.movesOn(3);
+    frozen.resume();
+    await consortium.caughtUp(frozen);
+    await load.goesOn();
+  });
+
+  test("a member that is killed is not noticed, and comes back", async () => {
+    const killed = consortium.named("bank-b");
+    await killed.kill();
+    await load.goesOn();
+    await consortium.movesOn();
+    await killed.restart();
+    await consortium.caughtUp(killed);
+    await load.goesOn();
+  });
+
+  test("without two members nothing becomes final, and the others say whom they wait for", async () => {
+    const [gone, alsoGone] = [consortium.named("bank-a"), consortium.named("regulator")];
+    await Promise.all([gone.kill(), alsoGone.kill()]);
+    for (const member of consortium.living) {
+      await until(`${member.name} says whom it waits for`, async () => {
+        const { ready, reasons } = await member.readiness();
+        return !ready && reasons.some((reason) => /bank-a/.test(reason) && /regulator/.test(reason));
+      });
+    }
+    const stood = await Promise.all(consortium.living.map((member) => member.height()));
+    const { blocks } = await consortium.commonBlock(consortium.living);
+    const [waits] = consortium.living;
+    const shown = await bletchley("status", "--data", consortium.data);
+    assert.match(`${shown.stdout}${shown.stderr}`, /no quorum|waiting for/i);
+    assert.deepEqual(await Promise.all(consortium.living.map((member) => member.height())), stood, "no block without a quorum");
+    assert.equal(await waits.request("eth_getBlockByNumber", [blocks[0].number, false]).then(({ hash }) => hash), blocks[0].hash);
+    await gone.restart();
+    await load.goesOn();
+    await consortium.movesOn(2, [...consortium.living]);
+    await alsoGone.restart();
+    await consortium.caughtUp(gone, alsoGone);
+    await until("everyone is ready", async () => (await Promise.all(consortium.members.map((m) => m.readiness()))).every(({ ready }) => ready));
+  });
+
+  test("all members killed at once come back with everything that had a receipt", async () => {
+    await load.goesOn();
+    await Promise.all(consortium.members.map((member) => member.kill()));
+    const acknowledged = new Map(load.receipts);
+    await Promise.all(consortium.members.map((member) => member.restart()));
+    for (const [hash, receipt] of acknowledged) {
+      for (const member of consortium.members) {
+        const theirs = await until(`${member.name} has ${hash}`, () => member.request("eth_getTransactionReceipt", [hash]));
+        assert.deepEqual(theirs, receipt);
+      }
+    }
+    await load.goesOn();
+    await consortium.movesOn();
+  });
+});
+
+describe("at the end", { ...options, timeout: 10 * MINUTES }, () => {
+  test("every member has the same blocks, receipts and balances", async () => {
+    await load.stop();
+    await consortium.caughtUp(...consortium.members);
+    await load.isOn(consortium.members);
+    const { hashes } = await consortium.commonBlock();
+    assert.equal(hashes.length, 1);
+  });
+
+  test("every folder verifies, offline", async () => {
+    await Promise.all(consortium.members.map((member) => member.stop()));
+    for (const member of consortium.members) {
+      const verdict = await bletchley("verify", member.data);
+      assert.equal(verdict.code, 0, `${member.name}\n${verdict.stdout}\n${verdict.stderr}`);
+    }
+  });
+});

@@ -1,11 +1,11 @@
 // A consortium under test: its members' processes, signals to them, and what each of them says.
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { BIN } from "./command.mjs";
+import { BIN, bletchley } from "./command.mjs";
 
 /** Below the ports that systems give to outgoing connections, so that none of those takes the port of a member that is down. */
 const PORT_FIRST = 12_000;
@@ -79,9 +79,10 @@ function isAlive(pid) {
   }
 }
 
-/** Starts the binary, keeps the end of what it says, and gives its ready line. */
-export async function start(args, { program = BIN } = {}) {
-  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
+/** Starts the binary, keeps the end of what it says, and gives its ready line. `within` are words that a command starts with. */
+export async function start(args, { within = [] } = {}) {
+  const [program, ...all] = [...within, BIN, ...args];
+  const child = spawn(program, all, { stdio: ["ignore", "pipe", "pipe"] });
   processes.add(child.pid);
   const said = [];
   child.ended = new Promise((done) => child.once("exit", (code, name) => done(code ?? name)));
@@ -103,15 +104,21 @@ export async function start(args, { program = BIN } = {}) {
   return { child, said: () => said.join("\n"), ready };
 }
 
+/** Runs a command that must go well. */
+async function done(...args) {
+  const { code, stdout, stderr } = await bletchley(...args);
+  if (code !== 0) throw new Error(`${args.join(" ")} failed (${code}):\n${stdout}\n${stderr}`);
+}
+
 /** One member: its process, its folder, its interface. */
 export class Member {
-  constructor({ name, pid, rpc, data, p2p }) {
-    Object.assign(this, { name, pid, rpc, data, p2p });
-    processes.add(pid);
+  constructor({ name, pid, rpc, data, p2p, within }) {
+    Object.assign(this, { name, pid, rpc, data, p2p, within });
+    if (pid) processes.add(pid);
   }
 
   get isUp() {
-    return isAlive(this.pid);
+    return this.pid !== undefined && isAlive(this.pid);
   }
 
   /** One JSON-RPC call: its whole answer, or an error when there is none in time. */
@@ -176,9 +183,11 @@ export class Member {
 
   /** Starts it again, as the person would who runs it: `node start`. */
   async restart() {
-    const { ready, said } = await start(["node", "start", "--json", "--config", join(this.data, "member.toml")]);
+    const words = ["node", "start", "--json", "--config", join(this.data, "member.toml")];
+    const { child, ready, said } = await start(words, { within: this.within });
+    Object.assign(this, { said, ended: child.ended });
     const { pid, rpc } = await ready;
-    Object.assign(this, { pid, rpc, said });
+    Object.assign(this, { pid, rpc: rpc.replace("0.0.0.0", this.p2p.split(":")[0]) });
     processes.add(pid);
   }
 
@@ -202,6 +211,37 @@ export class Consortium {
     return consortium;
   }
 
+  /**
+   * Members that found a consortium by the ceremony, with nothing but files passed between them, and are started. Each seat has a
+   * name, and where others reach it; and, where that is not here, where its folder and interface are and the words that start it.
+   */
+  static async gather({ seats, args = [] }) {
+    const data = mkdtempSync(join(tmpdir(), "bletchley-consortium-"));
+    await done("consortium", "new", "trial", "--dir", data, ...args);
+    const draft = join(data, "consortium.json");
+    const consortium = Object.assign(new Consortium(), { data, members: [] });
+    for (const { name, p2p, api = "127.0.0.1:0", folder = join(data, name), within } of seats) {
+      const file = join(data, `${name}.request.json`);
+      await done("member", "request", "--name", name, "--endpoint", p2p, "--data", folder, "--out", file);
+      await done("member", "admit", file, "--draft", draft);
+      const config = join(folder, "member.toml");
+      const text = readFileSync(config, "utf8").replace(/^api = .*$/m, `api = "${api}"`).replace(/^p2p = .*$/m, `p2p = "${p2p}"`);
+      writeFileSync(config, text);
+      consortium.members.push(new Member({ name, data: folder, p2p, within }));
+    }
+    const genesis = join(data, "genesis.json");
+    await done("genesis", "build", "--draft", draft, "--out", genesis);
+    consortium.members.forEach((member) => copyFileSync(genesis, join(member.data, "genesis.json")));
+    await Promise.all(consortium.members.map((member) => member.restart()));
+    await consortium.isReady();
+    return consortium;
+  }
+
+  /** Waits until every member says that it can work. */
+  async isReady() {
+    for (const member of this.members) await until(`${member.name} is ready`, async () => (await member.readiness()).ready);
+  }
+
   /** Members that run and are not stopped. */
   get living() {
     return this.members.filter((member) => member.isUp && !member.isPaused);
@@ -215,8 +255,8 @@ export class Consortium {
   async end({ keep = false } = {}) {
     this.members.forEach((member) => member.resume());
     await Promise.all(this.living.map((member) => member.stop()));
-    this.supervisor.kill("SIGTERM");
-    await this.supervisor.ended;
+    this.supervisor?.kill("SIGTERM");
+    await this.supervisor?.ended;
     if (!keep) rmSync(this.data, { recursive: true, force: true });
   }
 

@@ -112,7 +112,7 @@ describe("under load", { ...options, timeout: 15 * MINUTES }, () => {
     await consortium.movesOn(2, [...consortium.living]);
     await alsoGone.restart();
     await consortium.caughtUp(gone, alsoGone);
-    await until("everyone is ready", async () => (await Promise.all(consortium.members.map((m) => m.readiness()))).every(({ ready }) => ready));
+    await consortium.isReady();
   });
 
   test("all members killed at once come back with everything that had a receipt", async () => {

@@ -13,7 +13,7 @@ use crate::identity::{Identity, OWN};
 use crate::joined::{Beside, Joining, Kind, join};
 use crate::metrics::Meters;
 use crate::misbehaviour::Misbehaviours;
-use crate::network::MemberNetwork;
+use crate::network::{MemberNetwork, Validating};
 use crate::node::NodeConfig;
 use crate::observer::Listeners;
 use crate::runner::RunnerParts;
@@ -32,7 +32,7 @@ use bletchley_cryptlet::host::WasmContainer;
 use bletchley_cryptlet::keys::{KeyLabel, KeyPurpose, Signer};
 use bletchley_cryptlet::registry::{RegistryView, TokenRegistry};
 use bletchley_evm::EvmLedger;
-use bletchley_ledger::{FinalityReader, SharedStore, StoredFinality};
+use bletchley_ledger::{FinalityReader, Machine as _, SharedStore, StoredFinality};
 use bletchley_storage::{Options as StoreOptions, SegmentStore};
 use bletchley_token::TokenMachine;
 use std::sync::Arc;
@@ -201,6 +201,25 @@ impl Ledgers {
             wake.wake();
         }));
         Ok(Engines { tokens, evm, token_cadence, evm_cadence, beside_tokens, beside_evm })
+    }
+
+    /// Who must hear whom for blocks to go on.
+    ///
+    /// # Errors
+    /// When the consortium has no smart-contract ledger.
+    pub(crate) fn validating(&self) -> Result<Vec<Validating>> {
+        let schedule = self.governance.schedule_for(EVM_LEDGER, Arc::new(self.evm.clone()));
+        let (tokens, evm) = (self.tokens.clone(), self.evm.clone());
+        Ok(vec![
+            Validating {
+                schedule: self.governance.schedule_for_root(),
+                head: Box::new(move || tokens.head().height),
+            },
+            Validating {
+                schedule: schedule.context("the consortium has no smart-contract ledger")?,
+                head: Box::new(move || evm.head().height),
+            },
+        ])
     }
 
     pub(crate) fn api_options(&self, dev: Option<DevMode>, engines: &Engines) -> ApiOptions {

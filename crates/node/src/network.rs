@@ -6,20 +6,25 @@ use crate::identity::Identity;
 use crate::node::NodeConfig;
 use crate::status::{NodeSources, PeerStatus};
 use anyhow::{Context, Result, bail};
-use bletchley_consensus::{Engine, PeerId, Schedule};
+use bletchley_consensus::{Engine, PeerId, Schedule, epoch_of};
 use bletchley_consortium::{MEMBERS_MAX, Member};
 use bletchley_net::Circle;
 use bletchley_net::tcp::{Config, Line, Network, Ports};
-use bletchley_primitives::LedgerId;
+use bletchley_primitives::{Height, LedgerId};
 use bletchley_simplex::{Settings, Simplex};
 use bletchley_tendermint::Tendermint;
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Members beyond those of the genesis document for which the network's queues are allocated.
 const NEWCOMERS_MAX: usize = 12;
+/// How often it is looked who still validates.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest wait for other validators at the start.
 const GATHER_MAX: Duration = Duration::from_millis(1500);
 /// How often it is looked whether they are there.
@@ -27,11 +32,54 @@ const GATHER_CHECK: Duration = Duration::from_millis(20);
 /// Threads of network and engines.
 const THREADS: usize = 1;
 
+/// A ledger whose validators must hear each other.
+pub(crate) struct Validating {
+    /// Who validates when.
+    pub(crate) schedule: Arc<dyn Schedule>,
+    /// The newest final block.
+    pub(crate) head: Box<dyn Fn() -> Height + Send + Sync>,
+}
+
+/// Calls [`MemberNetwork::settle`] now and then.
+pub(crate) struct Settling {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Settling {
+    /// Starts it; the circle is right on return.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(crate) fn start(
+        network: Arc<MemberNetwork>,
+        governance: Governance,
+        validating: Vec<Validating>,
+    ) -> Result<Self> {
+        network.settle(&governance, &validating);
+        let (stop, stopped) = channel();
+        let run = move || {
+            while stopped.recv_timeout(SETTLE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                network.settle(&governance, &validating);
+            }
+        };
+        let thread = std::thread::Builder::new().name("members".to_owned()).spawn(run);
+        Ok(Self { stop, thread: thread.context("starting a thread")? })
+    }
+
+    pub(crate) fn stop(self) {
+        drop(self.stop);
+        let _ = self.thread.join();
+    }
+}
+
 /// The network, and who is on it.
 pub(crate) struct MemberNetwork {
     network: Network,
     /// Members of the ledgers that everybody shares.
     everybody: Circle,
+    /// Number of the newest set that nobody outside of it is needed for.
+    settled: AtomicU64,
 }
 
 impl MemberNetwork {
@@ -61,7 +109,8 @@ impl MemberNetwork {
             storage: config.data.consensus(),
         })
         .context("going on the consortium's network")?;
-        Ok(Self { network, everybody: Circle::new(genesis.members.iter().map(Member::peer)) })
+        let everybody = Circle::new(genesis.members.iter().map(Member::peer));
+        Ok(Self { network, everybody, settled: AtomicU64::new(0) })
     }
 
     /// Goes on the network where an engine of the genesis document needs one.
@@ -115,12 +164,39 @@ impl MemberNetwork {
 
     /// Says who the members are since block `at` of the root ledger, which must be the one that changed it: members
     /// compare their sets by that number.
+    ///
+    /// Who was removed stays connected, and in the circle of [`Self::settle`], until the epochs end in which it
+    /// validates: without it a member more could stop the very blocks that end them.
     pub(crate) fn follow(&self, at: u64, members: &[Member]) {
+        self.track(at.saturating_mul(2), members);
+    }
+
+    /// Lets whoever validates no longer, and is no member, hear nothing more. To be called now and then.
+    pub(crate) fn settle(&self, governance: &Governance, validating: &[Validating]) {
+        let standing = governance.standing();
+        let members: BTreeSet<PeerId> = standing.active().map(Member::peer).collect();
+        let mut circle = members.clone();
+        for ledger in validating {
+            let epoch = epoch_of((ledger.head)().next(), ledger.schedule.epoch_blocks());
+            let validators = ledger.schedule.validators(epoch);
+            circle.extend(validators.iter().flat_map(|set| set.as_slice()).map(|validator| validator.peer));
+        }
+        let is_settled = circle == members;
+        self.everybody.set(circle);
+        let since = governance.with_history(|history| history.changes().last()).unwrap_or_default();
+        let index = since.0.saturating_mul(2).saturating_add(1);
+        if is_settled && self.settled.swap(index, Ordering::AcqRel) != index {
+            // The same members under a newer number: the set before the change is let go of.
+            let members: Vec<Member> = standing.active().cloned().collect();
+            self.track(index, &members);
+        }
+    }
+
+    fn track(&self, index: u64, members: &[Member]) {
         let peers = |validators: bool| -> Vec<PeerId> {
             members.iter().filter(|member| member.is_validator == validators).map(Member::peer).collect()
         };
-        self.everybody.set(members.iter().map(Member::peer));
-        self.network.track(at, &peers(true), &peers(false));
+        self.network.track(index, &peers(true), &peers(false));
     }
 
     /// Puts a ledger that everybody shares on the network.

@@ -13,7 +13,7 @@ use crate::governance::Governance;
 use crate::identity::Identity;
 use crate::joined::Beside;
 use crate::ledgers::{Engines, Ledgers};
-use crate::network::MemberNetwork;
+use crate::network::{MemberNetwork, Settling};
 use crate::output::Output;
 use crate::status::Observatory;
 use alloy_primitives::hex;
@@ -69,6 +69,7 @@ pub struct Node {
     server: ServerHandle,
     runtime: tokio::runtime::Runtime,
     network: Option<Arc<MemberNetwork>>,
+    settling: Option<Settling>,
     beside: Vec<Beside>,
     ticking: Ticking,
 }
@@ -105,6 +106,10 @@ impl Node {
         if let Some(network) = &network {
             follow_members(network, &ledgers.governance, calls);
         }
+        let settling = match &network {
+            Some(network) => Some(Settling::start(network.clone(), ledgers.governance.clone(), ledgers.validating()?)?),
+            None => None,
+        };
         let bootstrapping = Bootstrapping::start(parts, progress)?;
         engines.token_cadence.set(genesis.agreements.tokens.cadence());
         engines.tokens.signals.wake();
@@ -131,6 +136,7 @@ impl Node {
         let Engines { tokens, evm, beside_tokens, beside_evm, .. } = engines;
         Ok(Self {
             network,
+            settling,
             beside: beside_tokens.into_iter().chain(beside_evm).collect(),
             ticking,
             config,
@@ -192,6 +198,9 @@ impl Node {
         runtime.block_on(server.shutdown());
         bootstrapping.stop();
         engines.into_iter().for_each(EngineThread::stop);
+        if let Some(settling) = self.settling {
+            settling.stop();
+        }
         beside.into_iter().for_each(Beside::stop);
         ticking.stop();
         ledgers.fabric.stop();
@@ -210,6 +219,9 @@ fn follow_members(network: &Arc<MemberNetwork>, governance: &Governance, calls: 
     let network = Arc::downgrade(network);
     governance.on_change(move |change| {
         let members: Vec<Member> = change.after.active().cloned().collect();
+        for gone in change.before.active().filter(|member| !members.iter().any(|other| other.name == member.name)) {
+            tracing::warn!(member = gone.name, height = %change.height, "node.members: removed by vote; it is cut off when its last epoch ends");
+        }
         if let Some(network) = network.upgrade() {
             network.follow(change.height.0, &members);
         }

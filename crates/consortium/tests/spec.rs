@@ -53,7 +53,7 @@ fn computed() -> Vectors {
     let mut world = World::default();
     put(&mut vectors, "standing.0", world.history.now().standing().digest());
     for (turn, (name, action)) in actions.iter().enumerate() {
-        let number = world.opened("bank-a", &[action.clone()]);
+        let number = world.opened("bank-a", std::slice::from_ref(action));
         assert_eq!(number, turn as u64 + 1);
         put(&mut vectors, &format!("proposal.{number}.digest"), world.digest(number));
         world.vote("bank-b", number, true);

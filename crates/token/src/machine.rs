@@ -119,6 +119,9 @@ struct PreparedBlock {
     transactions: Vec<Arc<Checked>>,
 }
 
+/// Hears of transactions of this node's own clients: [`TokenMachine::on_local`].
+type LocalListener = Box<dyn Fn(&[Bytes]) + Send + Sync>;
+
 /// A token ledger. Locks are taken in the order state, pool, pending.
 pub struct TokenMachine {
     pub(crate) genesis: Genesis,
@@ -128,7 +131,7 @@ pub struct TokenMachine {
     pending: Mutex<Pending>,
     listeners: RwLock<Vec<Listener>>,
     waking: RwLock<Vec<Box<dyn Fn() + Send + Sync>>>,
-    local: RwLock<Vec<Box<dyn Fn(&[Bytes]) + Send + Sync>>>,
+    local: RwLock<Vec<LocalListener>>,
 }
 
 impl std::fmt::Debug for TokenMachine {

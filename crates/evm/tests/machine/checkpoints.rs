@@ -316,5 +316,8 @@ fn transactions_receipts_and_state_are_proved_under_certified_blocks() {
     );
     refused(call(&[], first.index, &first.nodes), abi::NotCertified { blockHash: B256::ZERO }.abi_encode());
     let junk = Bytes::from_static(b"\xc1\x80");
-    refused(call(&[junk.clone()], 0, &[]), abi::NotCertified { blockHash: keccak256(&junk) }.abi_encode());
+    refused(
+        call(std::slice::from_ref(&junk), 0, &[]),
+        abi::NotCertified { blockHash: keccak256(&junk) }.abi_encode(),
+    );
 }

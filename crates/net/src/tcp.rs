@@ -45,6 +45,8 @@ const DIAL_INTERVAL: Duration = Duration::from_millis(250);
 const GOSSIP_INTERVAL: Duration = Duration::from_secs(2);
 /// Time after which a connection that was lost may be made again.
 const RECONNECT_AFTER: Duration = Duration::from_millis(500);
+/// Silence after which a connection counts as lost. Members that live say something every [`GOSSIP_INTERVAL`].
+const SILENCE_MAX: Duration = Duration::from_secs(8);
 /// How long a peer that sent nonsense is cut off.
 const CUT_OFF: Duration = Duration::from_secs(60);
 
@@ -214,6 +216,7 @@ impl Network {
         let runner = tokio::Runner::new(
             tokio::Config::new()
                 .with_worker_threads(config.threads.max(1))
+                .with_read_write_timeout(SILENCE_MAX)
                 .with_storage_directory(&config.storage),
         );
         let (send, started) = sync_channel(1);

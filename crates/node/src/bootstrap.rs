@@ -28,6 +28,7 @@ use bletchley_primitives::{Address, B256, TxId};
 use bletchley_token::{SignedTx, TokenMachine};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -440,12 +441,17 @@ impl Bootstrapping {
         Ok(Self { stop, state, thread: Some(thread.context("starting a thread")?) })
     }
 
-    /// What is still missing of host, policy and cryptlets; none when all is registered.
-    pub(crate) fn missing(&self) -> Option<String> {
-        match &*self.state.lock() {
-            Step::Done => None,
+    /// Says what is still missing of host, policy and cryptlets; none as soon as all was registered once.
+    pub(crate) fn missing(&self) -> Arc<dyn Fn() -> Option<String> + Send + Sync> {
+        let (state, was_done) = (self.state.clone(), AtomicBool::new(false));
+        Arc::new(move || match &*state.lock() {
+            _ if was_done.load(Ordering::Acquire) => None,
+            Step::Done => {
+                was_done.store(true, Ordering::Release);
+                None
+            }
             Step::Waits(what) | Step::Sent(what) => Some(what.clone()),
-        }
+        })
     }
 
     /// Ends the thread.

@@ -76,7 +76,11 @@ impl Gossip {
 
     /// Transactions that a client of this member sent and that were admitted here.
     pub(crate) fn offer(&self, raws: &[Bytes]) {
-        let now = Instant::now();
+        self.offer_at(raws, Instant::now());
+    }
+
+    /// As [`Self::offer`], at a time of the caller's clock.
+    pub(crate) fn offer_at(&self, raws: &[Bytes], now: Instant) {
         let mut queue = self.queue.lock();
         for raw in raws {
             if queue.watched.len() < WATCHED_MAX {
@@ -163,7 +167,7 @@ impl Gossip {
         }
         overdue.retain(|raw| self.pool.waits(raw));
         if !overdue.is_empty() {
-            self.offer(&overdue);
+            self.offer_at(&overdue, now);
         }
     }
 }

@@ -41,21 +41,21 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn pool(&self) -> Arc<dyn Pool> {
+    pub(crate) fn pool(&self) -> Arc<dyn Pool> {
         match self {
             Self::Evm(ledger) => Arc::new(EvmPool(ledger.clone())),
             Self::Tokens(machine) => Arc::new(TokenPool(machine.clone())),
         }
     }
 
-    fn on_local(&self, listener: impl Fn(&[Bytes]) + Send + Sync + 'static) {
+    pub(crate) fn on_local(&self, listener: impl Fn(&[Bytes]) + Send + Sync + 'static) {
         match self {
             Self::Evm(ledger) => ledger.on_local(listener),
             Self::Tokens(machine) => machine.on_local(listener),
         }
     }
 
-    const fn read_header(&self) -> ReadHeader {
+    pub(crate) const fn read_header(&self) -> ReadHeader {
         match self {
             Self::Evm(_) => bletchley_evm::header_link,
             Self::Tokens(_) => token_header_link,

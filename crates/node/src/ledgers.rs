@@ -7,7 +7,7 @@ use crate::certificates::Certificates;
 use crate::certifier::Alone;
 use crate::data::DataDir;
 use crate::engines::{Ended, EngineThread};
-use crate::genesis::{EngineName, NetworkGenesis};
+use crate::genesis::{Agreement, Agreements, EngineName, NetworkGenesis};
 use crate::governance::{EVM_LEDGER, Governance, ROOT_LEDGER, founding};
 use crate::identity::{Identity, OWN};
 use crate::joined::{Beside, Joining, Kind, join};
@@ -149,6 +149,24 @@ impl Ledgers {
         })
     }
 
+    /// How each ledger comes to its blocks now: votes may have changed the pace since genesis, and a node takes that up
+    /// when it starts.
+    fn agreements(&self, genesis: &NetworkGenesis) -> Agreements {
+        let standing = self.governance.standing();
+        let voted = |name: &str, agreement: Agreement| match standing.ledger(name) {
+            Some(record) if agreement.engine != EngineName::Solo => Agreement {
+                block_ms: record.spec.block_ms,
+                heartbeat_ms: record.spec.heartbeat_ms,
+                ..agreement
+            },
+            _ => agreement,
+        };
+        Agreements {
+            tokens: voted(ROOT_LEDGER, genesis.agreements.tokens),
+            evm: voted(EVM_LEDGER, genesis.agreements.evm),
+        }
+    }
+
     /// Starts the engine of each ledger.
     pub(crate) fn start_engines(
         &self,
@@ -157,7 +175,7 @@ impl Ledgers {
         network: Option<&MemberNetwork>,
         report: &Ended,
     ) -> Result<Engines> {
-        let agreements = genesis.agreements;
+        let agreements = self.agreements(genesis);
         // Registrations follow each other without a pause; the ledger's own pace begins after them.
         let token_cadence = CadenceHandle::new(Cadence::Automine);
         let evm_cadence = CadenceHandle::new(agreements.evm.cadence());

@@ -207,14 +207,6 @@ impl MemberNetwork {
         Ok(self.network.join(ledger, &self.everybody)?)
     }
 
-    /// Puts a ledger of some members on the network.
-    ///
-    /// # Errors
-    /// As [`Self::join`].
-    pub(crate) fn join_circle(&self, ledger: LedgerId, circle: &Circle) -> Result<Ports> {
-        Ok(self.network.join(ledger, circle)?)
-    }
-
     /// Waits a moment for the other validators: a proposal that is made before they are connected reaches nobody, and the
     /// first blocks would wait for time-outs instead.
     pub(crate) fn await_quorum(&self, members: &[Member]) {

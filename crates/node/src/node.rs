@@ -121,6 +121,7 @@ impl Node {
         let admin_token = random_token()?;
         let rest = rest::router(ledgers.rest_context(&genesis, &identity, &engines, &admin_token));
         let mut sources = ledgers.alone(&genesis, &identity);
+        sources.unregistered = bootstrapping.missing();
         if let Some(network) = &network {
             network.report_to(&mut sources, &ledgers.governance);
         }

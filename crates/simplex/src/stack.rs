@@ -56,7 +56,7 @@ const DELIVERED_AHEAD_MAX: NonZeroUsize = NZUsize!(16);
 /// Views of which votes are kept.
 const VIEWS_KEPT: ViewDelta = ViewDelta::new(64);
 /// Buffer of each journal.
-const JOURNAL_BUFFER_BYTES: NonZeroUsize = NZUsize!(1 << 20);
+const JOURNAL_BUFFER_BYTES: NonZeroUsize = NZUsize!(256 << 10);
 /// Pages of 4 KiB that the journals share in memory.
 const CACHE_PAGES: NonZeroUsize = NZUsize!(512);
 /// Heights in a file of the archives; a file is what pruning removes.

@@ -75,6 +75,10 @@ pub struct NodeSources {
     pub connected: Probed<BTreeSet<PeerId>>,
     /// Delegated calls.
     pub calls: Probed<CallCounts>,
+    /// What is not registered yet.
+    pub unregistered: Probed<Option<String>>,
+    /// Refused proposals of others, as JSON.
+    pub misbehaviours: Probed<Vec<serde_json::Value>>,
     /// Metrics of others, as OpenMetrics text: commonware's runtime context gives it.
     pub extra: Probed<String>,
 }
@@ -96,6 +100,8 @@ impl NodeSources {
             peers: Arc::new(Vec::new),
             connected: Arc::new(BTreeSet::new),
             calls: Arc::new(CallCounts::default),
+            unregistered: Arc::new(|| None),
+            misbehaviours: Arc::new(Vec::new),
             extra: Arc::new(String::new),
         }
     }
@@ -116,7 +122,7 @@ struct Standing {
     sources: LedgerSources,
     since: Instant,
     /// When its validators were last seen to be a quorum.
-    quorum_at: Mutex<Instant>,
+    quorum_at: Mutex<Option<Instant>>,
 }
 
 struct Watching {
@@ -154,7 +160,7 @@ impl Observatory {
         let now = Instant::now();
         let mut ledgers = self.ledgers.write();
         ledgers.retain(|standing| standing.sources.name != sources.name);
-        ledgers.push(Standing { sources, since: now, quorum_at: Mutex::new(now) });
+        ledgers.push(Standing { sources, since: now, quorum_at: Mutex::new(None) });
     }
 
     /// Starts to look at the quorum by itself, so that the log says when it is lost.
@@ -192,7 +198,9 @@ impl Observatory {
         let (connected, peers) = ((self.sources.connected)(), (self.sources.peers)());
         let ledgers: Vec<LedgerStatus> =
             self.ledgers.read().iter().map(|standing| self.ledger(standing, &connected, &peers)).collect();
-        let reasons: Vec<String> = ledgers.iter().flat_map(reasons).collect();
+        let unregistered = (self.sources.unregistered)();
+        let registering = unregistered.iter().map(|what| format!("registering: {what}"));
+        let reasons: Vec<String> = ledgers.iter().flat_map(reasons).chain(registering).collect();
         StatusReport {
             consortium: self.sources.consortium.clone(),
             member: self.sources.member.clone(),
@@ -201,6 +209,8 @@ impl Observatory {
             uptime_seconds: self.started.elapsed().as_secs(),
             ready: reasons.is_empty(),
             reasons,
+            unregistered,
+            misbehaviours: (self.sources.misbehaviours)(),
             ledgers,
             peers,
             calls: (self.sources.calls)(),
@@ -288,9 +298,14 @@ impl Observatory {
         let seen = NoQuorum::seen_by(self.sources.me, &validators, connected);
         let mut quorum_at = standing.quorum_at.lock();
         if seen.is_none() {
-            *quorum_at = Instant::now();
+            *quorum_at = Some(Instant::now());
         }
-        let seen = seen.filter(|_| quorum_at.elapsed() >= QUORUM_GRACE);
+        let is_recent = quorum_at.unwrap_or(standing.since).elapsed() < QUORUM_GRACE;
+        if quorum_at.is_none() && is_recent {
+            // The first moments after the start: not worth a warning, and not ready either.
+            return seen.map(|seen| format!("connecting: {seen}"));
+        }
+        let seen = seen.filter(|_| !is_recent);
         self.quorum.note(&sources.name, seen)
     }
 

@@ -21,6 +21,13 @@ pub struct StatusReport {
     pub ready: bool,
     /// If not, why; the same as `/readyz`.
     pub reasons: Vec<String>,
+    /// What of this member's host, the policy and the ready-made cryptlets is not registered yet: delegated calls may
+    /// have to wait for it.
+    #[serde(default)]
+    pub unregistered: Option<String>,
+    /// Members whose proposed blocks were refused here, newest last.
+    #[serde(default)]
+    pub misbehaviours: Vec<serde_json::Value>,
     /// Every ledger of this node.
     pub ledgers: Vec<LedgerStatus>,
     /// Every other member that this node knows.

@@ -57,6 +57,11 @@ impl Ledgers {
     /// What the network of a single node knows.
     pub(crate) fn alone(&self, genesis: &NetworkGenesis, identity: &Identity) -> NodeSources {
         let mut node = NodeSources::alone(&genesis.name, &identity.member.name, identity.member.peer());
+        let misbehaviours = self.misbehaviours.clone();
+        node.misbehaviours = Arc::new(move || {
+            let list = misbehaviours.list();
+            list.iter().filter_map(|misbehaviour| serde_json::to_value(misbehaviour).ok()).collect()
+        });
         let fabric = self.fabric.clone();
         node.calls = Arc::new(move || {
             let status = fabric.status();

@@ -74,7 +74,7 @@ enum What {
         #[command(flatten)]
         manner: Manner,
     },
-    /// A parameter: rule, proposalBlocks, LEDGER.blockMs, LEDGER.heartbeatMs.
+    /// A parameter: rule, proposalBlocks, LEDGER.blockMs, LEDGER.heartbeatMs. Nodes take up a new pace when they start.
     SetParameter {
         /// Which.
         parameter: String,
@@ -83,9 +83,9 @@ enum What {
         #[command(flatten)]
         manner: Manner,
     },
-    /// A new ledger, for all members or for some.
+    /// A new ledger, for all members or for some. The decision is recorded; nodes of this version do not start it yet.
     CreateLedger(CreateLedger),
-    /// A later protocol version, from a block of the token ledger on.
+    /// A later protocol version, from a block of the token ledger on. The decision is recorded; there is no later version yet.
     Upgrade {
         /// Protocol version.
         version: u32,

@@ -1,6 +1,6 @@
 //! Parts that are broken on purpose: a simulation that does not notice them is worth nothing.
 
-use bletchley_consensus::{Application, ApplicationError, Proposal};
+use bletchley_consensus::{Application, ApplicationError, PeerId, Proposal};
 use bletchley_ledger::{Block, Executed, Head, Machine, ProposeContext, SharedStore};
 use bletchley_primitives::{Address, BlockHash, Bytes, Height, TimestampMs};
 use bletchley_storage::{Disk, DiskFile, FolderLock, Mode};
@@ -182,6 +182,10 @@ impl Application for BrokenRunner {
             },
             _ => self.inner.verify(block),
         }
+    }
+
+    fn refused(&self, height: Height, proposer: PeerId, error: &ApplicationError) {
+        self.inner.refused(height, proposer, error);
     }
 
     fn finalize(&self, hash: BlockHash, seal: Bytes) -> Result<(), ApplicationError> {

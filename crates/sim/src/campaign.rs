@@ -57,8 +57,16 @@ fn say(result: &Result<Outcome, Failure>) {
     let text = match result {
         Err(failure) => failure.to_string(),
         Ok(outcome) => {
-            let Outcome { seed, digest, virtual_ms, heights: [tokens, evm], transactions, faults, byzantine } =
-                outcome;
+            let Outcome {
+                seed,
+                digest,
+                virtual_ms,
+                heights: [tokens, evm],
+                transactions,
+                faults,
+                byzantine,
+                ..
+            } = outcome;
             let trace = digest.get(..8).unwrap_or_default();
             let byzantine = byzantine.map_or_else(String::new, |how| format!(", one member: {how:?}"));
             format!(

@@ -25,6 +25,7 @@ struct Books {
     seen: BTreeMap<(usize, usize), Height>,
     votes: BTreeMap<(usize, usize, Height), Checkpoint>,
     problems: Vec<String>,
+    refused: u64,
 }
 
 /// One history for all honest members; the first contradiction stays.
@@ -77,6 +78,11 @@ impl Chronicle {
     /// The first problem.
     pub(crate) fn problem(&self) -> Option<String> {
         self.0.lock().problems.first().cloned()
+    }
+
+    /// How many proposals were refused, and who proposed them known.
+    pub(crate) fn refused(&self) -> u64 {
+        self.0.lock().refused
     }
 
     /// Height of the newest final block of a ledger.
@@ -135,6 +141,8 @@ pub(crate) struct Watched {
     pub(crate) chronicle: Arc<Chronicle>,
     pub(crate) member: usize,
     pub(crate) ledger: usize,
+    /// Nobody has a reason to refuse what these propose.
+    pub(crate) honest: Vec<PeerId>,
 }
 
 impl Application for Watched {
@@ -157,6 +165,17 @@ impl Application for Watched {
 
     fn verify(&self, block: Block) -> Result<Proposal, ApplicationError> {
         self.inner.verify(block)
+    }
+
+    fn refused(&self, height: Height, proposer: PeerId, error: &ApplicationError) {
+        if self.honest.contains(&proposer) {
+            self.chronicle.note(format!(
+                "member {} refused block {height} of {proposer}, who is honest: {error}",
+                self.member
+            ));
+        }
+        self.chronicle.0.lock().refused += 1;
+        self.inner.refused(height, proposer, error);
     }
 
     fn finalize(&self, hash: BlockHash, seal: Bytes) -> Result<(), ApplicationError> {

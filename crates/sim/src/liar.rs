@@ -1,6 +1,6 @@
 //! A member that proposes nothing, or what does not hold.
 
-use bletchley_consensus::{Application, ApplicationError, Proposal};
+use bletchley_consensus::{Application, ApplicationError, PeerId, Proposal};
 use bletchley_ledger::{Block, Head};
 use bletchley_primitives::{BlockHash, Bytes, Height, TimestampMs};
 use bletchley_storage::conformance::Numbers;
@@ -60,6 +60,10 @@ impl Application for Liar {
 
     fn verify(&self, block: Block) -> Result<Proposal, ApplicationError> {
         self.inner.verify(block)
+    }
+
+    fn refused(&self, height: Height, proposer: PeerId, error: &ApplicationError) {
+        self.inner.refused(height, proposer, error);
     }
 
     fn finalize(&self, hash: BlockHash, seal: Bytes) -> Result<(), ApplicationError> {

@@ -39,6 +39,8 @@ pub struct Outcome {
     pub transactions: u64,
     /// Faults that were played.
     pub faults: usize,
+    /// Proposals that were refused, and whose proposer is known.
+    pub refused: u64,
     /// Who misbehaved, and how.
     pub byzantine: Option<Misbehaviour>,
 }
@@ -101,6 +103,7 @@ fn play(plan: &Plan, consortium: &mut Consortium) -> Result<Outcome, String> {
         heights,
         transactions,
         faults: plan.eras.iter().map(|era| era.faults.len()).sum(),
+        refused: consortium.chronicle.refused(),
         byzantine: plan.byzantine.map(|(_, misbehaviour)| misbehaviour),
     })
 }

@@ -5,18 +5,16 @@ use crate::chronicle::{Chronicle, Watched, WatchedPost};
 use crate::consortium::{TOKENS, token_genesis};
 use crate::liar::Liar;
 use crate::plan::{LEDGERS, Misbehaviour};
-use bletchley_consensus::{Application, FixedSchedule, Nonsense, PeerId, Post, Protocol, Receive, To};
+use bletchley_consensus::{Application, FixedSchedule, PeerId, Post, Protocol, Receive};
 use bletchley_crypto::SecretKey;
-use bletchley_evm::{
-    EvmBlock, EvmLedger, Genesis as EvmGenesis, MinedReceipt, Observer, RecoveredTx, header_link,
-};
+use bletchley_evm::{EvmBlock, EvmLedger, Genesis as EvmGenesis, MinedReceipt, Observer, RecoveredTx};
 use bletchley_ledger::{
     Anchor, Answer, Call, Delegate, DelegationRecord, Head, Machine, Place, RecordError, Refusal,
     SharedStore, SignedReceipt,
 };
 use bletchley_net::{Circle, EngineChannels, Hub, Pair, listen, post};
-use bletchley_node::parts::{Assembled, Parts, token_header_link};
-use bletchley_primitives::{Bytes, LedgerId, decode_bounded};
+use bletchley_node::parts::{Assembled, Ledger, Parts};
+use bletchley_primitives::LedgerId;
 use bletchley_simplex::Settings;
 use bletchley_simplex::stack;
 use bletchley_storage::conformance::Numbers;
@@ -28,7 +26,7 @@ use commonware_p2p::simulated;
 use commonware_runtime::deterministic::Context;
 use commonware_runtime::{Clock as _, Handle, Spawner as _, Supervisor as _};
 use parking_lot::Mutex;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::sync::{Notify, oneshot};
 
@@ -43,8 +41,6 @@ type Manager = simulated::Manager<PublicKey, Context>;
 const TICK: Duration = Duration::from_millis(10);
 /// Size at which a segment is followed by the next one: small, so that it happens.
 const SEGMENT_SIZE_BYTES: u64 = 64 << 10;
-/// Longest batch of gossiped transactions.
-const BATCH_SIZE_BYTES_MAX: usize = 1 << 20;
 
 /// What a member runs with.
 pub(crate) struct Job {
@@ -60,6 +56,7 @@ pub(crate) struct Job {
     pub(crate) circle: Circle,
     pub(crate) schedule: FixedSchedule,
     pub(crate) chronicle: Arc<Chronicle>,
+    pub(crate) honest: Vec<PeerId>,
     pub(crate) evm_genesis: EvmGenesis,
     pub(crate) settings: Settings,
     pub(crate) control: Control,
@@ -125,38 +122,6 @@ impl Delegate for RootLedger {
     }
 }
 
-/// Transactions between members: those of clients are sent once, in batches.
-struct Gossip {
-    outbox: Mutex<Vec<Bytes>>,
-    post: Arc<dyn Post>,
-    admit: Box<dyn Fn(&[Bytes]) + Send + Sync>,
-}
-
-impl Gossip {
-    fn flush(&self) {
-        let batch = std::mem::take(&mut *self.outbox.lock());
-        if !batch.is_empty() {
-            self.post.send(To::All, alloy_rlp::encode(&batch).into());
-        }
-    }
-}
-
-/// A client of this member sent these.
-fn offer(gossip: &Weak<Gossip>, raws: &[Bytes]) {
-    if let Some(gossip) = gossip.upgrade() {
-        gossip.outbox.lock().extend_from_slice(raws);
-    }
-}
-
-impl Receive for Gossip {
-    fn receive(&self, _from: PeerId, message: Bytes) -> Result<(), Nonsense> {
-        let batch: Vec<Bytes> =
-            decode_bounded(&message, BATCH_SIZE_BYTES_MAX).map_err(|error| Nonsense(error.to_string()))?;
-        (self.admit)(&batch);
-        Ok(())
-    }
-}
-
 /// What a ledger has on the network.
 struct Ports {
     engine: EngineChannels<Sender>,
@@ -180,8 +145,12 @@ async fn join(hub: &mut Hub<Sender>, ledger: LedgerId, job: &Job) -> Result<Port
 struct Ready {
     application: Arc<dyn Application>,
     assembled: Arc<Assembled>,
-    gossip: Arc<Gossip>,
     work: Arc<Notify>,
+}
+
+fn now_ms(context: &Context) -> u64 {
+    let now = context.current().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Job {
@@ -218,8 +187,8 @@ impl Job {
             }
             Some(Misbehaviour::Twins) => inner,
             None => {
-                let (chronicle, member) = (self.chronicle.clone(), self.member);
-                Arc::new(Watched { inner, chronicle, member, ledger })
+                let (chronicle, member, honest) = (self.chronicle.clone(), self.member, self.honest.clone());
+                Arc::new(Watched { inner, chronicle, member, ledger, honest })
             }
         }
     }
@@ -232,65 +201,43 @@ impl Job {
         Arc::new(WatchedPost { inner, chronicle: self.chronicle.clone(), member: self.member, ledger, peer })
     }
 
-    fn ready_tokens(&self, ports: &Ports) -> Result<(Ready, Arc<TokenMachine>), String> {
-        let store = self.store(0)?;
-        let tokens = TokenMachine::open(token_genesis(), store.clone()).map_err(|error| error.to_string())?;
-        let tokens = Arc::new(tokens);
-        let (work, pool) = (Arc::new(Notify::new()), tokens.clone());
-        let gossip = Arc::new(Gossip {
-            outbox: Mutex::default(),
-            post: ports.transactions.0.clone(),
-            admit: Box::new(move |batch| drop(pool.submit_from_peers(batch))),
-        });
-        let (wake, outbox) = (work.clone(), Arc::downgrade(&gossip));
-        tokens.on_submit(move || wake.notify_waiters());
-        tokens.on_local(move |raws| offer(&outbox, raws));
-        let assembled = Assembled::open(Parts {
-            name: "tokens",
-            ledger: TOKENS,
-            machine: tokens.clone(),
-            store: store.clone(),
+    fn parts(&self, number: usize, ledger: Ledger, store: SharedStore, ports: &Ports) -> Parts {
+        Parts {
+            ledger,
+            store,
             schedule: Arc::new(self.schedule.clone()),
             validator: Arc::new(self.validator.clone()),
-            read_header: token_header_link,
-            checkpoints: self.watched(ports.checkpoints.0.clone(), 0),
-        });
-        let assembled = Arc::new(assembled.map_err(|error| error.to_string())?);
-        let application = self.application(0, (assembled.clone(), tokens.clone(), store));
-        Ok((Ready { application, assembled, gossip, work }, tokens))
+            checkpoints: self.watched(ports.checkpoints.0.clone(), number),
+            transactions: ports.transactions.0.clone(),
+        }
     }
 
-    fn ready_evm(&self, ports: &Ports, root: Arc<TokenMachine>) -> Result<(Ready, EvmLedger), String> {
-        let store = self.store(1)?;
-        let work = Arc::new(Notify::new());
-        let evm = EvmLedger::new(
-            self.evm_genesis.clone(),
-            store.clone(),
-            Arc::new(RootLedger(root)),
-            Arc::new(Waking(work.clone())),
-        );
+    fn ready_tokens(&self, ports: &Ports, now_ms: u64) -> Result<(Ready, Arc<TokenMachine>), String> {
+        let store = self.store(0)?;
+        let tokens = TokenMachine::open(token_genesis(), store.clone()).map_err(|error| error.to_string())?;
+        let (tokens, work) = (Arc::new(tokens), Arc::new(Notify::new()));
+        let wake = work.clone();
+        tokens.on_submit(move || wake.notify_waiters());
+        let parts = self.parts(0, Ledger::Tokens(tokens.clone()), store.clone(), ports);
+        let assembled = Arc::new(Assembled::open(parts, now_ms).map_err(|error| error.to_string())?);
+        let application = self.application(0, (assembled.clone(), tokens.clone(), store));
+        Ok((Ready { application, assembled, work }, tokens))
+    }
+
+    fn ready_evm(
+        &self,
+        ports: &Ports,
+        root: Arc<TokenMachine>,
+        now_ms: u64,
+    ) -> Result<(Ready, EvmLedger), String> {
+        let (store, work) = (self.store(1)?, Arc::new(Notify::new()));
+        let (root, waking) = (Arc::new(RootLedger(root)), Arc::new(Waking(work.clone())));
+        let evm = EvmLedger::new(self.evm_genesis.clone(), store.clone(), root, waking);
         let evm = evm.map_err(|error| error.to_string())?;
-        let pool = evm.clone();
-        let gossip = Arc::new(Gossip {
-            outbox: Mutex::default(),
-            post: ports.transactions.0.clone(),
-            admit: Box::new(move |batch| drop(pool.submit_from_peers(batch))),
-        });
-        let outbox = Arc::downgrade(&gossip);
-        evm.on_local(move |raws| offer(&outbox, raws));
-        let assembled = Assembled::open(Parts {
-            name: "evm",
-            ledger: evm.id(),
-            machine: evm.machine(),
-            store: store.clone(),
-            schedule: Arc::new(self.schedule.clone()),
-            validator: Arc::new(self.validator.clone()),
-            read_header: header_link,
-            checkpoints: self.watched(ports.checkpoints.0.clone(), 1),
-        });
-        let assembled = Arc::new(assembled.map_err(|error| error.to_string())?);
+        let parts = self.parts(1, Ledger::Evm(evm.clone()), store.clone(), ports);
+        let assembled = Arc::new(Assembled::open(parts, now_ms).map_err(|error| error.to_string())?);
         let application = self.application(1, (assembled.clone(), evm.machine(), store));
-        Ok((Ready { application, assembled, gossip, work }, evm))
+        Ok((Ready { application, assembled, work }, evm))
     }
 
     async fn engine(
@@ -325,19 +272,17 @@ impl Job {
         checkpoints: Pair<Sender>,
     ) {
         let heard: [(Protocol, Pair<Sender>, Arc<dyn Receive>); 2] = [
-            (Protocol::Transactions, transactions, ready.gossip.clone()),
-            (Protocol::Checkpoints, checkpoints, ready.assembled.receiver()),
+            (Protocol::Transactions, transactions, ready.assembled.transactions()),
+            (Protocol::Checkpoints, checkpoints, ready.assembled.checkpoints()),
         ];
         for (protocol, pair, receive) in heard {
             listen(context.child("listen"), protocol, pair.1, self.control.clone(), receive);
         }
-        let (gossip, assembled) = (ready.gossip.clone(), ready.assembled.clone());
+        let assembled = ready.assembled.clone();
         context.child("tick").spawn(move |context| async move {
             loop {
                 context.sleep(TICK).await;
-                gossip.flush();
-                let now = context.current().duration_since(UNIX_EPOCH).unwrap_or_default();
-                assembled.tick(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+                assembled.tick(now_ms(&context));
             }
         });
     }
@@ -352,8 +297,8 @@ impl Job {
         let evm_id = self.evm_genesis.ledger_id();
         let (token_ports, evm_ports) =
             (join(&mut hub, TOKENS, &self).await?, join(&mut hub, evm_id, &self).await?);
-        let (token_ready, tokens) = self.ready_tokens(&token_ports)?;
-        let (evm_ready, evm) = self.ready_evm(&evm_ports, tokens.clone())?;
+        let (token_ready, tokens) = self.ready_tokens(&token_ports, now_ms(&context))?;
+        let (evm_ready, evm) = self.ready_evm(&evm_ports, tokens.clone(), now_ms(&context))?;
         self.listen(&context, &token_ready, token_ports.transactions.1, token_ports.checkpoints.1);
         self.listen(&context, &evm_ready, evm_ports.transactions.1, evm_ports.checkpoints.1);
         let assembled = vec![token_ready.assembled.clone(), evm_ready.assembled.clone()];

@@ -232,6 +232,7 @@ impl Stage<'_> {
             circle: Circle::new(all.peers(&parts.talks_to)),
             schedule: all.schedule(&voters),
             chronicle: all.chronicle.clone(),
+            honest: all.peers(&all.honest()),
             evm_genesis: evm_genesis(&all.clients),
             settings: Settings::new(Duration::from_millis(PACE_MS), Duration::from_millis(HEARTBEAT_MS)),
             control: control.clone(),

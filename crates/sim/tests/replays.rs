@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use bletchley_sim::{Plan, run};
+use bletchley_sim::{Misbehaviour, Plan, run};
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
@@ -17,4 +17,12 @@ fn the_same_seed_gives_the_same_trace() {
 fn clients_get_their_transactions_into_blocks() {
     let outcome = run(&Plan::calm(1, 5_000)).unwrap();
     assert!(outcome.transactions > 50, "{outcome:?}");
+}
+
+#[test]
+fn a_member_that_lies_is_refused_and_named() {
+    let plan = Plan { byzantine: Some((1, Misbehaviour::Lies)), ..Plan::calm(2, 4_000) };
+    let outcome = run(&plan).unwrap();
+    assert!(outcome.refused > 0, "{outcome:?}");
+    assert_eq!(run(&Plan { byzantine: None, ..plan }).unwrap().refused, 0);
 }

@@ -312,7 +312,7 @@ impl Receive for Calls {
                 Message::Ask(ask) => Request::Ask(ask),
                 Message::Shared(signed) => Request::Shared(signed),
                 Message::Want { digest, offset } => Request::Want { digest, offset },
-                Message::HostRequest(payload) => Request::HostRequest(payload),
+                Message::HostRequest(payload) => Request::HandOn(payload),
             };
             if !shared.desk.offer(from, number, request, size_bytes) {
                 shared.count(|counts| counts.busy += 1);

@@ -34,7 +34,7 @@ pub(super) enum Request {
     Ask(Box<Ask>),
     Want { digest: B256, offset: u64 },
     Shared(Box<SignedReceipt>),
-    HostRequest(Bytes),
+    HandOn(Bytes),
 }
 
 struct Waiting {
@@ -158,7 +158,7 @@ pub(super) fn serve(shared: &Shared) {
                 take_in(shared, peer, &signed);
                 None
             }
-            Request::HostRequest(payload) => {
+            Request::HandOn(payload) => {
                 hand_on(shared, peer, &payload);
                 None
             }

@@ -134,7 +134,7 @@ struct Sent {
 enum Next {
     Nothing,
     Wait(String),
-    Send(String, SignedTx),
+    Send(String, Box<SignedTx>),
 }
 
 /// The component, step by step.
@@ -249,7 +249,7 @@ impl Bootstrap {
         };
         if self.is_root(administrator.address()) {
             let signed = self.registrar().admit_host(about, &*host, &*administrator)?;
-            return Ok(Next::Send("registering this host (evidence: software)".to_owned(), signed));
+            return Ok(Next::Send("registering this host (evidence: software)".to_owned(), Box::new(signed)));
         }
         let due = self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= ASK_INTERVAL);
         if let Some(calls) = self.parts.calls.get().filter(|_| due) {
@@ -285,7 +285,7 @@ impl Bootstrap {
             }
             self.drop_request(&request);
             match self.registrar().admit_signed_host(request, &*administrator) {
-                Ok(signed) => return Ok(Next::Send(what, signed)),
+                Ok(signed) => return Ok(Next::Send(what, Box::new(signed))),
                 Err(error) => tracing::warn!(member = entry.member, %error, "a host is not admitted"),
             }
         }
@@ -333,7 +333,7 @@ impl Bootstrap {
         }
         let signed = self.registrar().set_policy(desired, &*administrator)?;
         self.missing_since.remove(what);
-        Ok(Next::Send(what.to_owned(), signed))
+        Ok(Next::Send(what.to_owned(), Box::new(signed)))
     }
 
     fn packages(&mut self, members: &[Member], now: Instant) -> Result<Next> {
@@ -351,7 +351,7 @@ impl Bootstrap {
                 return Ok(Next::Wait(what));
             }
             let signed = self.registrar().register(&package, &self.publisher)?;
-            return Ok(Next::Send(what, signed));
+            return Ok(Next::Send(what, Box::new(signed)));
         }
         Ok(Next::Nothing)
     }
@@ -381,7 +381,7 @@ impl Bootstrap {
             let signed = self.registrar().register_instance(release.package, &*parts.host_key)?;
             return Ok(Next::Send(
                 format!("registering this host's key of cryptlet {}", release.name),
-                signed,
+                Box::new(signed),
             ));
         }
         Ok(Next::Nothing)

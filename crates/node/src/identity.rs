@@ -164,6 +164,9 @@ fn newcomer(
     if !is_meant || !keys.same(&member) {
         return Ok(None);
     }
-    tracing::info!(member = member.name, "identity.newcomer: not among the founding members; let in by their vote");
+    tracing::info!(
+        member = member.name,
+        "identity.newcomer: not among the founding members; let in by their vote"
+    );
     Ok(Some(member))
 }

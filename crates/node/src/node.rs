@@ -107,7 +107,9 @@ impl Node {
             follow_members(network, &ledgers.governance, calls);
         }
         let settling = match &network {
-            Some(network) => Some(Settling::start(network.clone(), ledgers.governance.clone(), ledgers.validating()?)?),
+            Some(network) => {
+                Some(Settling::start(network.clone(), ledgers.governance.clone(), ledgers.validating()?)?)
+            }
             None => None,
         };
         let bootstrapping = Bootstrapping::start(parts, progress)?;

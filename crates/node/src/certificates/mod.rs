@@ -77,15 +77,6 @@ pub(crate) struct CertificatesParts {
     pub(crate) post: Arc<dyn Post>,
 }
 
-/// The post of a ledger with one member: there is nobody to write to.
-pub(crate) struct Nobody;
-
-impl Post for Nobody {
-    fn send(&self, _to: To, _message: Bytes) -> bool {
-        false
-    }
-}
-
 /// What was counted since the start.
 #[derive(Debug, Default)]
 pub(crate) struct CertificateCounts {

@@ -20,8 +20,6 @@ pub(super) struct Modules {
 enum Tier {
     /// Chosen when nobody says anything.
     Default,
-    /// Held by the same suites as the default.
-    Supported,
     /// Works, and may still change in ways that need a new ledger.
     Preview,
     /// For tests and simulation: it keeps nothing, or trusts everybody.
@@ -32,7 +30,6 @@ impl Tier {
     const fn name(self) -> &'static str {
         match self {
             Self::Default => "default",
-            Self::Supported => "supported",
             Self::Preview => "preview",
             Self::TestOnly => "test only",
         }

@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Blocks that percentiles and rates are over.
-pub const RECENT_BLOCKS_MAX: usize = 256;
+const RECENT_BLOCKS_MAX: usize = 256;
 
 /// A block that was kept, as the runner tells it.
 #[derive(Clone, Copy, Debug)]

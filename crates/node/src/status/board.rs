@@ -222,11 +222,11 @@ impl History {
 fn bar(value: f64, highest: f64) -> char {
     let steps = BARS.iter().copied().enumerate();
     // The highest bar whose threshold the value reaches: eighths of the highest value.
-    let reached = steps.filter(|(step, _)| {
+    let mut reached = steps.filter(|(step, _)| {
         let threshold = f64::from(u32::try_from(*step).unwrap_or(0)) / 8.0;
         highest > 0.0 && value / highest > threshold
     });
-    reached.last().map_or(' ', |(_, bar)| bar)
+    reached.next_back().map_or(' ', |(_, bar)| bar)
 }
 
 #[cfg(test)]

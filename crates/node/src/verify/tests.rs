@@ -51,13 +51,16 @@ impl Schedule for Changing {
     }
 }
 
+/// The certificate in place of the right one for a checkpoint.
+type Forged = fn(Checkpoint) -> Certificate;
+
 /// What a test makes different.
 #[derive(Default)]
 struct Changes {
     /// Heights without a certificate.
     without: Vec<u64>,
     /// Certificates in place of the right ones.
-    instead: BTreeMap<u64, fn(Checkpoint) -> Certificate>,
+    instead: BTreeMap<u64, Forged>,
     /// Height with another seal.
     seal: Option<u64>,
 }
@@ -157,7 +160,7 @@ fn the_last_block_of_an_epoch_needs_its_own() {
 
 #[test]
 fn certificates_that_do_not_hold_are_found() {
-    let forgeries: [(u64, fn(Checkpoint) -> Certificate); 6] = [
+    let forgeries: [(u64, Forged); 6] = [
         (2, |good| signed(good, 0..2)),
         (2, |good| signed(good, 1..5)),
         (9, |good| signed(Checkpoint { validators: set(1).digest(), ..good }, 0..3)),

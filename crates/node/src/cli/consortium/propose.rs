@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use bletchley_consortium::{Action, LedgerKind, LedgerSpec, Parameter, Report, Statement};
 use bletchley_primitives::Height;
 use clap::{Args, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 #[command(
@@ -159,7 +159,7 @@ impl CreateLedger {
     }
 }
 
-fn requested(path: &PathBuf) -> Result<bletchley_consortium::Member> {
+fn requested(path: &Path) -> Result<bletchley_consortium::Member> {
     let request = MemberRequest::read(path)?;
     request.verify().with_context(|| format!("checking {}", path.display()))?;
     Ok(request.member)

@@ -89,7 +89,7 @@ fn every_reason_is_named() {
     *world.connected.lock() = [peer(3)].into_iter().collect();
     // As if the others had been away for longer than it takes to connect.
     for standing in world.observatory.ledgers.read().iter() {
-        *standing.quorum_at.lock() = Instant::now().checked_sub(2 * QUORUM_GRACE).unwrap();
+        *standing.quorum_at.lock() = Some(Instant::now().checked_sub(2 * QUORUM_GRACE).unwrap());
     }
     let report = world.observatory.report();
     let reasons: Vec<&str> = report.reasons.iter().map(String::as_str).collect();

@@ -19,7 +19,9 @@ const OUTBOX_SIZE_BYTES_MAX: usize = 32 << 20;
 /// Bytes that came from others and wait for the mempool; what comes on top is lost and will be repeated.
 const INBOX_SIZE_BYTES_MAX: usize = 32 << 20;
 /// How long a transaction waits before it is sent once more.
-const REPEAT_AFTER: Duration = Duration::from_secs(4);
+const REPEAT_AFTER: Duration = Duration::from_secs(1);
+/// How long it waits for every further time.
+const REPEAT_AGAIN_AFTER: Duration = Duration::from_secs(8);
 /// Most transactions that are watched for that.
 const WATCHED_MAX: usize = 8_192;
 
@@ -37,7 +39,10 @@ struct Queue {
     out_size_bytes: usize,
     inbox: VecDeque<Bytes>,
     inbox_size_bytes: usize,
+    /// Sent once, by when to look again.
     watched: VecDeque<(Instant, Bytes)>,
+    /// Sent more than once, by when to look again.
+    patient: VecDeque<(Instant, Bytes)>,
     stop: bool,
 }
 
@@ -84,12 +89,9 @@ impl Gossip {
         let mut queue = self.queue.lock();
         for raw in raws {
             if queue.watched.len() < WATCHED_MAX {
-                queue.watched.push_back((now, raw.clone()));
+                queue.watched.push_back((now + REPEAT_AFTER, raw.clone()));
             }
-            if queue.out_size_bytes + raw.len() <= OUTBOX_SIZE_BYTES_MAX {
-                queue.out_size_bytes += raw.len();
-                queue.out.push(raw.clone());
-            }
+            queue.push(raw);
         }
         drop(queue);
         self.changed.notify_one();
@@ -111,7 +113,7 @@ impl Gossip {
                 }
                 return !queue.stop;
             }
-            match queue.watched.front().map(|(since, _)| *since + REPEAT_AFTER) {
+            match queue.next_look() {
                 None => self.changed.wait(&mut queue),
                 Some(due) => {
                     if self.changed.wait_until(&mut queue, due).timed_out() {
@@ -160,15 +162,39 @@ impl Gossip {
     fn repeat(&self, now: Instant) {
         let mut overdue = Vec::new();
         {
-            let mut queue = self.queue.lock();
-            while queue.watched.front().is_some_and(|(since, _)| *since + REPEAT_AFTER <= now) {
-                overdue.extend(queue.watched.pop_front().map(|(_, raw)| raw));
+            let Queue { watched, patient, .. } = &mut *self.queue.lock();
+            for list in [watched, patient] {
+                while list.front().is_some_and(|(due, _)| *due <= now) {
+                    overdue.extend(list.pop_front().map(|(_, raw)| raw));
+                }
             }
         }
         overdue.retain(|raw| self.pool.waits(raw));
-        if !overdue.is_empty() {
-            self.offer_at(&overdue, now);
+        if overdue.is_empty() {
+            return;
         }
+        let mut queue = self.queue.lock();
+        for raw in overdue {
+            if queue.patient.len() < WATCHED_MAX {
+                queue.patient.push_back((now + REPEAT_AGAIN_AFTER, raw.clone()));
+            }
+            queue.push(&raw);
+        }
+    }
+}
+
+impl Queue {
+    fn push(&mut self, raw: &Bytes) {
+        if self.out_size_bytes + raw.len() <= OUTBOX_SIZE_BYTES_MAX {
+            self.out_size_bytes += raw.len();
+            self.out.push(raw.clone());
+        }
+    }
+
+    /// When transactions that may still wait are looked at next.
+    fn next_look(&self) -> Option<Instant> {
+        let due = |list: &VecDeque<(Instant, Bytes)>| list.front().map(|(due, _)| *due);
+        due(&self.watched).into_iter().chain(due(&self.patient)).min()
     }
 }
 

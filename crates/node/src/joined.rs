@@ -142,7 +142,13 @@ pub(crate) fn join(
     let gossip = Gossip::new(transactions.post.clone(), kind.pool());
     transactions.listen(gossip.clone());
     let gossiping = gossip.start(&name).with_context(|| format!("starting the gossip of ledger {name}"))?;
-    kind.on_local(move |raws| gossip.offer(raws));
+    // The machine must not keep alive what keeps the machine.
+    let offering = Arc::downgrade(&gossip);
+    kind.on_local(move |raws| {
+        if let Some(gossip) = offering.upgrade() {
+            gossip.offer(raws);
+        }
+    });
     let parts = RunnerParts {
         ledger,
         machine,

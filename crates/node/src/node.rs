@@ -70,6 +70,7 @@ pub struct Node {
     runtime: tokio::runtime::Runtime,
     network: Option<Arc<MemberNetwork>>,
     settling: Option<Settling>,
+    calls: Option<Arc<Calls>>,
     beside: Vec<Beside>,
     ticking: Ticking,
 }
@@ -104,7 +105,7 @@ impl Node {
         engines.close_unused_lines();
         let ticking = Ticking::start(engines.certificates())?;
         if let Some(network) = &network {
-            follow_members(network, &ledgers.governance, calls);
+            follow_members(network, &ledgers.governance, calls.clone());
         }
         let settling = match &network {
             Some(network) => {
@@ -139,6 +140,7 @@ impl Node {
         let Engines { tokens, evm, beside_tokens, beside_evm, .. } = engines;
         Ok(Self {
             network,
+            calls,
             settling,
             beside: beside_tokens.into_iter().chain(beside_evm).collect(),
             ticking,
@@ -207,6 +209,9 @@ impl Node {
         beside.into_iter().for_each(Beside::stop);
         ticking.stop();
         ledgers.fabric.stop();
+        if let Some(calls) = self.calls {
+            calls.stop();
+        }
         folding.stop();
         observatory.stop();
         if let Some(network) = network.and_then(Arc::into_inner) {

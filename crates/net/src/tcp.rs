@@ -47,6 +47,8 @@ const GOSSIP_INTERVAL: Duration = Duration::from_secs(2);
 const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 /// Silence after which a connection counts as lost. Members that live say something every [`GOSSIP_INTERVAL`].
 const SILENCE_MAX: Duration = Duration::from_secs(8);
+/// How long tasks are waited for when the network ends. Whatever must last is durable before it is acted upon.
+const STOP_TASKS: Duration = Duration::from_millis(250);
 /// How long a peer that sent nonsense is cut off.
 const CUT_OFF: Duration = Duration::from_secs(60);
 
@@ -292,10 +294,10 @@ impl Network {
         let context = self.context.child("stop");
         let (send, stopped) = sync_channel(1);
         self.context.child("stopper").spawn(move |_| async move {
-            let _ = context.stop(0, Some(Duration::from_secs(2))).await;
+            let _ = context.stop(0, Some(STOP_TASKS)).await;
             let _ = send.send(());
         });
-        let _ = stopped.recv_timeout(Duration::from_secs(3));
+        let _ = stopped.recv_timeout(STOP_TASKS * 2);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -8,6 +8,7 @@ mod certificates;
 mod certifier;
 pub mod cli;
 pub mod client;
+mod clock;
 pub mod config;
 pub mod data;
 pub mod demo;

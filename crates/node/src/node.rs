@@ -5,6 +5,7 @@ use crate::bootstrap::{self, Bootstrapping, MembersNow};
 use crate::calls::hosts_of;
 use crate::certificates::Ticking;
 use crate::client::Running;
+use crate::clock::{ClockWatch, start_again};
 use crate::data::DataDir;
 use crate::dev::Steering;
 use crate::engines::{EngineThread, Folding};
@@ -184,15 +185,23 @@ impl Node {
     }
 
     /// Runs until SIGINT or SIGTERM, until `asked` turns true, or until an engine can no longer keep blocks; then stops
-    /// in order.
+    /// in order. When the computer's clock was set back it stops too, and the program starts again in this process.
     ///
     /// # Errors
     /// Why an engine ended by itself.
     pub fn run_until_stopped(self, asked: &AtomicBool, output: Output) -> Result<()> {
-        let failure = self.runtime.block_on(stop_asked(asked, &self.ended))?;
+        let clock = (!self.genesis.dev).then(ClockWatch::new);
+        let why = self.runtime.block_on(stop_asked(asked, &self.ended, clock))?;
         output.progress("stopping");
         self.stop();
-        failure.map_or(Ok(()), |error| Err(error.into()))
+        match why {
+            Why::Asked => Ok(()),
+            Why::Failed(error) => Err(error.into()),
+            Why::ClockSetBack => {
+                tracing::warn!("node.clock: the computer's clock was set back; the node starts again");
+                Err(start_again())
+            }
+        }
     }
 
     /// Stops everything in order: no new requests, no new blocks, no new calls.
@@ -248,23 +257,34 @@ async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener> {
     })
 }
 
-/// Waits for SIGINT, SIGTERM, the question to stop, or an engine's end; gives the engine's error if that was it.
+/// Why a node stops.
+enum Why {
+    Asked,
+    Failed(EngineError),
+    ClockSetBack,
+}
+
+/// Waits for SIGINT, SIGTERM, the question to stop, an engine's end, or a clock that is set back.
 async fn stop_asked(
     asked: &AtomicBool,
     ended: &Receiver<Result<(), EngineError>>,
-) -> Result<Option<EngineError>> {
+    mut clock: Option<ClockWatch>,
+) -> Result<Why> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     loop {
         tokio::select! {
-            _ = interrupt.recv() => return Ok(None),
-            _ = terminate.recv() => return Ok(None),
+            _ = interrupt.recv() => return Ok(Why::Asked),
+            _ = terminate.recv() => return Ok(Why::Asked),
             () = tokio::time::sleep(ENGINE_CHECK_INTERVAL) => {
                 if asked.load(Ordering::Acquire) {
-                    return Ok(None);
+                    return Ok(Why::Asked);
                 }
                 if let Ok(result) = ended.try_recv() {
-                    return Ok(result.err());
+                    return Ok(result.err().map_or(Why::Asked, Why::Failed));
+                }
+                if clock.as_mut().is_some_and(ClockWatch::was_set_back) {
+                    return Ok(Why::ClockSetBack);
                 }
             }
         }

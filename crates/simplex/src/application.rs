@@ -30,6 +30,8 @@ const EARLY_RETRY: Duration = Duration::from_millis(10);
 const BARREN_RETRY: Duration = Duration::from_millis(50);
 /// Pace while a decided change of validators waits for the end of the epoch.
 const HURRY: Duration = Duration::from_millis(10);
+/// How soon it is looked again whether a block's time has come.
+const FUTURE_RETRY: Duration = Duration::from_millis(100);
 /// Most blocks above the head that are executed on top of each other; a longer chain waits for finality.
 const ABOVE_HEAD_MAX: u64 = 16;
 
@@ -206,10 +208,13 @@ impl Adapter {
     /// Waits until a block's time is not in the future any more.
     async fn until_due<E: Clock>(&self, context: &E, time_ms: TimestampMs) {
         let drift_ms = u64::try_from(self.shared.settings.drift.as_millis()).unwrap_or(u64::MAX);
-        let early_ms = time_ms.0.saturating_sub(now_ms(context).0.saturating_add(drift_ms));
-        if early_ms > 0 {
-            tracing::warn!(%time_ms, early_ms, "simplex.block_from_the_future: check both members' clocks");
-            context.sleep(Duration::from_millis(early_ms)).await;
+        let early_ms = || time_ms.0.saturating_sub(now_ms(context).0.saturating_add(drift_ms));
+        if early_ms() > 0 {
+            tracing::warn!(%time_ms, early_ms = early_ms(), "simplex.block_from_the_future: check both members' clocks");
+        }
+        // In small steps: the clock may be put right meanwhile.
+        while early_ms() > 0 {
+            context.sleep(FUTURE_RETRY).await;
         }
     }
 }

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// How often the quorum is looked at, for the log.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// Silence of a ledger of several members after which it is called stalled: the longest heartbeat, twice.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A quorum that is gone for less than this is not worth a word: members connect one after the other.
 const QUORUM_GRACE: Duration = Duration::from_secs(3);
 
@@ -306,6 +308,11 @@ impl Observatory {
             return seen.map(|seen| format!("connecting: {seen}"));
         }
         let seen = seen.filter(|_| !is_recent);
+        let silence = sources.meter.silence().unwrap_or_else(|| standing.since.elapsed());
+        if seen.is_none() && validators.as_slice().len() > 1 && silence > SILENCE_MAX {
+            self.quorum.note(&sources.name, None);
+            return Some(format!("no block for {} s though a quorum is connected", silence.as_secs()));
+        }
         self.quorum.note(&sources.name, seen)
     }
 

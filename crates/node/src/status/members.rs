@@ -116,8 +116,7 @@ mod tests {
             std::fs::create_dir_all(data.member(name).root()).unwrap();
         }
         // Port 1 on loopback refuses connections.
-        let stale =
-            r#"{"pid":7,"rpc":"http://127.0.0.1:1","ws":"","rest":"http://127.0.0.1:1","admin_token":""}"#;
+        let stale = r#"{"pid":7,"member":"bank-b","rpc":"http://127.0.0.1:1","ws":"","rest":"http://127.0.0.1:1","admin_token":""}"#;
         std::fs::write(data.member("bank-b").running(), stale).unwrap();
         let views = Members::of(&data).unwrap().look();
         let names: Vec<_> = views.iter().map(|view| view.name.as_str()).collect();

@@ -1,6 +1,8 @@
 // Four members, each a process of its own, under load: what happens to some of them, the others do not notice; what happens to all
 // of them loses nothing.
 import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { bletchley } from "../command.mjs";
 import { Consortium, until } from "../consortium.mjs";
@@ -145,6 +147,26 @@ describe("at the end", { ...options, timeout: 10 * MINUTES }, () => {
     for (const member of consortium.members) {
       const verdict = await bletchley("verify", member.data);
       assert.equal(verdict.code, 0, `${member.name}\n${verdict.stdout}\n${verdict.stderr}`);
+    }
+  });
+
+  test("a folder whose configuration or genesis document is another's is refused with a plain error", async () => {
+    const [first, second] = consortium.members;
+    const differing = {
+      "member.toml": (text) => text.replace(`member = "${first.name}"`, `member = "${second.name}"`),
+      "genesis.json": (text) => text.replace(/"timeMs": ?\d+/g, (time) => `${time.slice(0, -1)}${(Number(time.at(-1)) + 1) % 10}`),
+    };
+    for (const [name, change] of Object.entries(differing)) {
+      const file = join(first.data, name);
+      const text = readFileSync(file, "utf8");
+      assert.notEqual(change(text), text);
+      writeFileSync(file, change(text));
+      await assert.rejects(first.restart(), (error) => {
+        assert.match(error.message, /error/);
+        assert.doesNotMatch(error.message, /panicked|unreachable|backtrace/i);
+        return true;
+      });
+      writeFileSync(file, text);
     }
   });
 });

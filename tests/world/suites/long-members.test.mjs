@@ -69,7 +69,7 @@ describe("the story of a loan on four members", options, () => {
 
   test("is told through any of them", async () => {
     for (const { name } of consortium.members) {
-      const told = await loan(name, "--instalments", "3");
+      const told = await loan(name);
       assert.equal(told.code, 0, `${name}\n${told.stdout}\n${told.stderr}`);
     }
   });

@@ -16,6 +16,10 @@ pub(crate) struct Test {
     /// Leaves these stages out.
     #[arg(long, value_enum, value_name = "STAGE")]
     skip: Vec<Stage>,
+    /// In the stage `world`: only suites whose names contain this. Suites that take many minutes run only when they are
+    /// named: `--only world --suite long`.
+    #[arg(long, value_name = "NAME")]
+    suite: Vec<String>,
     /// Names the stages and does nothing.
     #[arg(long)]
     list: bool,
@@ -73,7 +77,7 @@ impl Test {
         for stage in chosen.iter().copied() {
             say::headline(&format!("{}: {}", stage.name(), stage.what()));
             let start = Instant::now();
-            let ended = stage.run(place);
+            let ended = stage.run(place, &self.suite);
             let took = start.elapsed();
             let outcome = match &ended {
                 Ok(Ended::Passed) => "passed".to_owned(),
@@ -119,7 +123,7 @@ impl Stage {
         help.unwrap_or_default()
     }
 
-    fn run(self, place: &Place) -> Result<Ended> {
+    fn run(self, place: &Place, suites: &[String]) -> Result<Ended> {
         match self {
             Self::Fmt => run::to_the_end(&mut run::cargo(place, &["fmt", "--all", "--check"]))
                 .context("run `cargo fmt --all`")?,
@@ -131,7 +135,7 @@ impl Stage {
             Self::Doc => {
                 run::to_the_end(&mut run::cargo(place, &["test", "--locked", "--workspace", "--doc"]))?
             }
-            Self::World => return with_node(place, world),
+            Self::World => return with_node(place, |place| world(place, suites)),
         }
         Ok(Ended::Passed)
     }
@@ -188,7 +192,7 @@ fn with_node(place: &Place, stage: impl Fn(&Place) -> Result<()>) -> Result<Ende
 }
 
 /// Starts the built node and drives it with clients that are not ours.
-fn world(place: &Place) -> Result<()> {
+fn world(place: &Place, suites: &[String]) -> Result<()> {
     // The same targets as the tests before it, so that cargo settles on the same features and compiles nothing twice.
     run::to_the_end(&mut run::cargo(place, &["build", "--locked", "--workspace", "--all-targets"]))?;
     let contracts = place.at("contracts");
@@ -196,7 +200,7 @@ fn world(place: &Place) -> Result<()> {
     let folder = place.at("tests/world");
     tools::npm_packages(&folder)?;
     let mut node = Command::new("node");
-    node.arg("run.mjs").current_dir(&folder);
+    node.arg("run.mjs").args(suites).current_dir(&folder);
     node.env("BLETCHLEY_BIN", place.built("bletchley"));
     run::to_the_end(&mut node)
 }

@@ -14,8 +14,12 @@ use std::time::{Duration, Instant};
 pub(crate) const TOKEN: Address = address!("00000000000000000000000000000000000e2c20");
 /// Chain id of every node measured.
 pub(crate) const CHAIN_ID: u64 = 31337;
-const BATCH: usize = 100;
-const LANES: usize = 4;
+/// Transactions in one request.
+pub(crate) const BATCH: usize = 100;
+/// Connections that a load uses.
+pub(crate) const LANES: usize = 4;
+/// One sender in so many sends single transactions, whose finality is measured.
+const PROBE_SENDERS_SHARE: usize = 10;
 const MINED_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A population: `holders` accounts with ether and tokens, the first `senders` of which send.
@@ -60,6 +64,34 @@ impl Population {
             json!({ "balance": "0x0", "code": code, "storage": storage }),
         );
         Ok(Value::Object(alloc))
+    }
+
+    /// The next `transactions` transfers, dealt to [`LANES`] lanes.
+    pub(crate) fn lanes(&self, transactions: usize, nonces: &mut [u64]) -> Vec<Vec<Vec<u8>>> {
+        (0..LANES).map(|lane| self.sign(lane, transactions / LANES, nonces)).collect()
+    }
+
+    /// The next `transactions` transfers in the order in which they are sent, and others by senders who send nothing else.
+    pub(crate) fn split_probes(
+        &self,
+        transactions: usize,
+        nonces: &mut [u64],
+    ) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let probing = self.keys.len() - self.keys.len() / PROBE_SENDERS_SHARE;
+        let mut signed = |sender: usize| {
+            let nonce = nonces.get_mut(sender)?;
+            let raw = transfer(self.keys.get(sender)?, *nonce, *self.holders.get(sender)?);
+            *nonce += 1;
+            Some(raw)
+        };
+        let load = (0..transactions).filter_map(|index| signed(index % probing)).collect();
+        let probes = (probing..self.keys.len()).filter_map(&mut signed).collect();
+        (load, probes)
+    }
+
+    /// A nonce for each sender, before the first transfer.
+    pub(crate) fn nonces(&self) -> Vec<u64> {
+        vec![0; self.keys.len()]
     }
 
     /// `per_lane` transfers for each lane, nonces continuing from `round`; senders belong to one lane each.
@@ -117,19 +149,18 @@ impl Load {
 
 /// Sends a warm-up and then `transactions` transfers; counts the node's CPU from the first byte to the last block.
 pub(crate) fn load(node: &Node, population: &Population, transactions: usize) -> Result<Load> {
-    let mut nonces = vec![0u64; population.keys.len()];
+    let mut nonces = population.nonces();
     send(node, population, LANES * BATCH * 5, &mut nonces)?;
     send(node, population, transactions, &mut nonces)
 }
 
 fn send(node: &Node, population: &Population, transactions: usize, nonces: &mut [u64]) -> Result<Load> {
-    let per_lane = transactions / LANES;
-    let lanes: Vec<Vec<String>> =
-        (0..LANES).map(|lane| rpc::batches(&population.sign(lane, per_lane, nonces), BATCH)).collect();
+    let lanes = population.lanes(transactions, nonces);
+    let transactions = lanes.iter().map(Vec::len).sum::<usize>() as u64;
+    let lanes: Vec<Vec<String>> = lanes.iter().map(|lane| rpc::batches(lane, BATCH)).collect();
     let from = rpc::quantity(&rpc::call(&node.rpc, "eth_blockNumber", &json!([]))?)?;
     let (cpu, wall) = (node.cpu_s()?, Instant::now());
     rpc::post_lanes(&node.rpc, lanes)?;
-    let transactions = (per_lane * LANES) as u64;
     rpc::await_mined(&node.rpc, from, transactions, MINED_TIMEOUT)?;
     Ok(Load { transactions, cpu_s: node.cpu_s()? - cpu, wall_s: wall.elapsed().as_secs_f64() })
 }

@@ -1,7 +1,9 @@
 //! `bletchley-bench`: measures the product from outside, peers in the same run; asserts nothing.
 
+mod consortium;
 mod delegated;
 mod erc20;
+mod members;
 mod process;
 mod report;
 mod rows;

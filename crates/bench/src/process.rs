@@ -77,46 +77,22 @@ impl Node {
 
     /// CPU seconds (user and system, all threads) since the start.
     pub(crate) fn cpu_s(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let after = stat.rsplit_once(')').context("stat has no name")?.1;
-        let fields: Vec<&str> = after.split_whitespace().collect();
-        let ticks: u64 = [11, 12].iter().filter_map(|i| fields.get(*i)?.parse::<u64>().ok()).sum();
-        // SAFETY: sysconf reads a constant of the running system and touches no memory of ours.
-        #[allow(unsafe_code)]
-        let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-        Ok(ticks as f64 / per_second as f64)
+        cpu_s(self.child.id())
     }
 
     /// Waits until the node does next to nothing: cryptlets compile behind the ready line of a new folder.
     pub(crate) fn await_idle(&self) -> Result<()> {
-        let started = Instant::now();
-        loop {
-            let before = self.cpu_s()?;
-            std::thread::sleep(IDLE_SPAN);
-            if self.cpu_s()? - before <= IDLE_SPAN.as_secs_f64() * IDLE_SHARE_MAX {
-                return Ok(());
-            }
-            if started.elapsed() > START_TIMEOUT {
-                bail!("the node is still busy after {START_TIMEOUT:?}");
-            }
-        }
+        await_idle(&|| self.cpu_s(), IDLE_SHARE_MAX)
     }
 
     /// Resident memory now, in bytes.
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).context("no VmRSS")?;
-        let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
-        Ok(kib * 1024)
+        resident_bytes(self.child.id())
     }
 
     /// Asks the node to stop (SIGTERM) and waits for it.
     pub(crate) fn stop(mut self) -> Result<()> {
-        // SAFETY: signals exactly the child that this value owns and has not reaped.
-        #[allow(unsafe_code)]
-        unsafe {
-            libc::kill(i32::try_from(self.child.id())?, libc::SIGTERM);
-        }
+        signal(self.child.id(), libc::SIGTERM)?;
         self.child.wait()?;
         Ok(())
     }
@@ -127,4 +103,59 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// CPU seconds (user and system, all threads) of a process since its start.
+pub(crate) fn cpu_s(pid: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after = stat.rsplit_once(')').context("stat has no name")?.1;
+    let fields: Vec<&str> = after.split_whitespace().collect();
+    let ticks: u64 = [11, 12].iter().filter_map(|i| fields.get(*i)?.parse::<u64>().ok()).sum();
+    // SAFETY: sysconf reads a constant of the running system and touches no memory of ours.
+    #[allow(unsafe_code)]
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    Ok(ticks as f64 / per_second as f64)
+}
+
+/// Resident memory of a process now, in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
+    memory_bytes(pid, "status", "VmRSS:")
+}
+
+/// The same, what it shares with other processes divided among them.
+pub(crate) fn proportional_bytes(pid: u32) -> Result<u64> {
+    memory_bytes(pid, "smaps_rollup", "Pss:")
+}
+
+fn memory_bytes(pid: u32, file: &str, field: &str) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/{file}"))?;
+    let line = text.lines().find(|line| line.starts_with(field)).with_context(|| format!("no {field}"))?;
+    let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
+    Ok(kib * 1024)
+}
+
+/// Waits until what `cpu_s` counts takes at most this share of a core.
+pub(crate) fn await_idle(cpu_s: &dyn Fn() -> Result<f64>, share_max: f64) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let before = cpu_s()?;
+        std::thread::sleep(IDLE_SPAN);
+        if cpu_s()? - before <= IDLE_SPAN.as_secs_f64() * share_max {
+            return Ok(());
+        }
+        if started.elapsed() > START_TIMEOUT {
+            bail!("still busy after {START_TIMEOUT:?}");
+        }
+    }
+}
+
+/// Sends a signal to a process that this program started.
+pub(crate) fn signal(pid: u32, number: i32) -> Result<()> {
+    let pid = i32::try_from(pid)?;
+    // SAFETY: the caller started this process, by itself or through `up`, and has not seen it end.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::kill(pid, number);
+    }
+    Ok(())
 }

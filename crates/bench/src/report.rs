@@ -20,6 +20,19 @@ pub(crate) struct Row {
     pub(crate) smaller: bool,
 }
 
+/// A row of which something is asked.
+pub(crate) fn bounded(
+    key: &'static str,
+    what: &str,
+    value: f64,
+    unit: &'static str,
+    least: f64,
+    goal: f64,
+    smaller: bool,
+) -> Row {
+    Row { key, what: what.to_owned(), value, unit, least: Some(least), goal: Some(goal), smaller }
+}
+
 impl Row {
     fn verdict(&self) -> &'static str {
         let reached = |bound: f64| if self.smaller { self.value <= bound } else { self.value >= bound };

@@ -1,9 +1,10 @@
 //! What is measured, row by row.
 
+use crate::consortium;
 use crate::delegated;
 use crate::erc20::{self, CHAIN_ID, Load, Population};
 use crate::process::Node;
-use crate::report::{Report, Row};
+use crate::report::{Report, bounded};
 use crate::tokens;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -18,7 +19,7 @@ pub(crate) struct Bench {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
-    /// Only these groups: erc20, million, tokens, delegated, start.
+    /// Only these groups: erc20, million, tokens, delegated, start, consortium.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Transfers in each load.
@@ -55,6 +56,11 @@ impl Bench {
         }
         if self.wants("delegated") {
             self.delegated(folder, &mut report)?;
+        }
+        if self.wants("consortium") {
+            let names = |name: &str| path(folder, name);
+            let say = |text: &str| self.say(text);
+            consortium::measure(&self.bletchley, &names, self.transactions, &say, &mut report)?;
         }
         let text = if self.json { report.json().to_string() } else { report.text() };
         writeln!(std::io::stdout().lock(), "{text}")?;
@@ -269,18 +275,6 @@ impl Bench {
         ));
         Ok(())
     }
-}
-
-fn bounded(
-    key: &'static str,
-    what: &str,
-    value: f64,
-    unit: &'static str,
-    least: f64,
-    goal: f64,
-    smaller: bool,
-) -> Row {
-    Row { key, what: what.to_owned(), value, unit, least: Some(least), goal: Some(goal), smaller }
 }
 
 fn path(folder: &Path, name: &str) -> Result<String> {

@@ -40,9 +40,15 @@ pub(crate) fn batches(raw: &[Vec<u8>], batch: usize) -> Vec<String> {
 
 /// Posts each lane's bodies in order, one connection a lane, and fails on the first refused transaction.
 pub(crate) fn post_lanes(url: &str, lanes: Vec<Vec<String>>) -> Result<()> {
+    post_lanes_to(&[url.to_owned()], lanes)
+}
+
+/// The same, lanes on these endpoints in turn.
+pub(crate) fn post_lanes_to(urls: &[String], lanes: Vec<Vec<String>>) -> Result<()> {
     let threads: Vec<_> = lanes
         .into_iter()
-        .map(|bodies| {
+        .zip(urls.iter().cycle())
+        .map(|(bodies, url)| {
             let url = url.to_owned();
             std::thread::spawn(move || -> Result<()> {
                 let agent = ureq::Agent::new_with_defaults();

@@ -22,6 +22,8 @@ const INBOX_SIZE_BYTES_MAX: usize = 32 << 20;
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
 /// How long it waits for every further time.
 const REPEAT_AGAIN_AFTER: Duration = Duration::from_secs(8);
+/// Most transactions that are sent once more at a time: when more wait, blocks are full and nothing was lost.
+const REPEATED_MAX: usize = 256;
 /// Most transactions that are watched for that.
 const WATCHED_MAX: usize = 8_192;
 
@@ -174,11 +176,13 @@ impl Gossip {
             return;
         }
         let mut queue = self.queue.lock();
-        for raw in overdue {
+        for (number, raw) in overdue.iter().enumerate() {
             if queue.patient.len() < WATCHED_MAX {
                 queue.patient.push_back((now + REPEAT_AGAIN_AFTER, raw.clone()));
             }
-            queue.push(&raw);
+            if number < REPEATED_MAX {
+                queue.push(raw);
+            }
         }
     }
 }

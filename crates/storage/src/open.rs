@@ -351,7 +351,7 @@ fn repair(disk: &dyn Disk, walked: Walked) -> Result<Live, StepError> {
 
 /// Writes what the mark does not cover once more: when a sync failed, the operating system may show bytes that it will
 /// never write, and a sync alone would not change that.
-fn write_again(file: &dyn DiskFile, mut from: u64, end: u64) -> io::Result<()> {
+pub(crate) fn write_again(file: &dyn DiskFile, mut from: u64, end: u64) -> io::Result<()> {
     let mut bytes = Vec::new();
     while from < end {
         bytes.resize(usize::try_from(end - from).unwrap_or(REWRITE_SIZE).min(REWRITE_SIZE), 0);

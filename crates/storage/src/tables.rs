@@ -1,7 +1,7 @@
 //! Small tables in one redb file, over the same [`Disk`] as the segments, so that crash tests reach it too.
 
 use crate::disk::{Disk, DiskFile, Mode};
-use crate::open::UNFINISHED;
+use crate::open::{UNFINISHED, write_again};
 use bletchley_ledger::TableError;
 use bletchley_primitives::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// File of the tables.
 pub(crate) const TABLES_FILE: &str = "tables.redb";
+/// The first page of the file, with redb's header and its two commit slots.
+const HEADER_SIZE: u64 = 4 << 10;
 /// Memory that redb may use for pages.
 const CACHE_SIZE_BYTES: usize = 8 << 20;
 /// Largest file of tables that is read into memory by a store opened read-only.
@@ -25,28 +27,43 @@ const VALUE_SIZE_BYTES_MAX: usize = 16 << 20;
 
 type Definition<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;
 
+/// Stands beside the tables after a sync of them failed: what was read back since then may be in the operating system's
+/// memory only, and never reach the disk unless it is written once more.
+const UNSYNCED_FILE: &str = "tables.unsynced";
+/// Bytes that are written once more at a time.
+const REWRITE_SIZE_BYTES: usize = 1 << 20;
+
 #[derive(Debug)]
-struct FileBackend(Arc<dyn DiskFile>);
+struct FileBackend {
+    file: Arc<dyn DiskFile>,
+    disk: Arc<dyn Disk>,
+}
 
 impl StorageBackend for FileBackend {
     fn len(&self) -> io::Result<u64> {
-        self.0.size_bytes()
+        self.file.size_bytes()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, out)
+        self.file.read_at(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_size(len)
+        self.file.set_size(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
+        let synced = self.file.sync();
+        if synced.is_err()
+            && let Err(error) = self.disk.open(UNSYNCED_FILE, Mode::Create)
+        {
+            tracing::warn!(%error, "tables.sync: it failed, and so did noting it; restore the folder after a power cut");
+        }
+        synced
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, data)
+        self.file.write_at(offset, data)
     }
 }
 
@@ -86,6 +103,21 @@ impl StorageBackend for CopyBackend {
     }
 }
 
+/// Writes what a file shows over itself, and syncs it: what was shown is durable then.
+fn rewrite(file: &dyn DiskFile) -> io::Result<()> {
+    let size_bytes = file.size_bytes()?;
+    let mut buffer = vec![0; REWRITE_SIZE_BYTES];
+    let mut at = 0;
+    while at < size_bytes {
+        let left = usize::try_from(size_bytes - at).unwrap_or(usize::MAX).min(REWRITE_SIZE_BYTES);
+        let chunk = buffer.get_mut(..left).unwrap_or_default();
+        file.read_at(at, chunk)?;
+        file.write_at(at, chunk)?;
+        at += chunk.len() as u64;
+    }
+    file.sync()
+}
+
 /// The tables of one store.
 #[derive(Debug)]
 pub(crate) struct Tables {
@@ -110,13 +142,20 @@ impl Tables {
             // Made under another name, so that a crash leaves no half of it.
             let unfinished = format!("{TABLES_FILE}{UNFINISHED}");
             let file = disk.open(&unfinished, Mode::Create).map_err(text)?;
-            drop(builder().create_with_backend(FileBackend(file.clone())).map_err(text)?);
+            let backend = FileBackend { file: file.clone(), disk: disk.clone() };
+            drop(builder().create_with_backend(backend).map_err(text)?);
             file.sync().map_err(text)?;
             disk.rename(&unfinished, TABLES_FILE).map_err(text)?;
             disk.sync_folder("").map_err(text)?;
         }
         let file = disk.open(TABLES_FILE, Mode::Write).map_err(text)?;
-        let database = builder().create_with_backend(FileBackend(file)).map_err(text)?;
+        if disk.list("").map_err(text)?.iter().any(|name| name == UNSYNCED_FILE) {
+            rewrite(&*file).map_err(text)?;
+            disk.remove(UNSYNCED_FILE).map_err(text)?;
+            disk.sync_folder("").map_err(text)?;
+        }
+        let backend = FileBackend { file, disk: disk.clone() };
+        let database = builder().create_with_backend(backend).map_err(text)?;
         Ok(Self { state: State::Open(database) })
     }
 
@@ -214,6 +253,18 @@ impl Tables {
         }
         .map_err(|error| table_error(table, error))
     }
+}
+
+/// Writes the whole file again: when a sync failed in an earlier process, the operating system may show pages that it will
+/// never write, and redb would build on them. The header comes last: until then the one on the disk refers to pages that
+/// are there, since redb never writes over what it may still need.
+fn settle(file: &dyn DiskFile) -> io::Result<()> {
+    let size = file.size_bytes()?;
+    let header_end = HEADER_SIZE.min(size);
+    write_again(file, header_end, size)?;
+    file.sync()?;
+    write_again(file, 0, header_end)?;
+    file.sync()
 }
 
 fn builder() -> redb::Builder {

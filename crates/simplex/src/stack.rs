@@ -61,8 +61,6 @@ const JOURNAL_BUFFER_BYTES: NonZeroUsize = NZUsize!(256 << 10);
 const CACHE_PAGES: NonZeroUsize = NZUsize!(512);
 /// Heights in a file of the archives; a file is what pruning removes.
 const ARCHIVE_SECTION_HEIGHTS: NonZeroU64 = NZU64!(1024);
-/// Final blocks that the stack keeps to serve others; the ledger itself keeps all.
-const BLOCKS_SERVED: u64 = 16_384;
 
 /// What a member's stack needs.
 pub struct Parts<E, S: Sender<PublicKey = PublicKey>, B, P> {
@@ -331,7 +329,6 @@ where
                     if epoch_of(head.next(), self.epoch_blocks) > running.epoch {
                         // The new engine runs before the old one ends, so that no message falls between them.
                         running = self.enter(&mut channels, std::mem::take(&mut backlog)).await?;
-                        self.mailbox.prune(commonware_consensus::types::Height::new(head.0.saturating_sub(BLOCKS_SERVED)));
                     }
                     acknowledgement.acknowledge();
                     continue;

@@ -30,8 +30,6 @@ type Definition<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;
 /// Stands beside the tables after a sync of them failed: what was read back since then may be in the operating system's
 /// memory only, and never reach the disk unless it is written once more.
 const UNSYNCED_FILE: &str = "tables.unsynced";
-/// Bytes that are written once more at a time.
-const REWRITE_SIZE_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
 struct FileBackend {
@@ -103,21 +101,6 @@ impl StorageBackend for CopyBackend {
     }
 }
 
-/// Writes what a file shows over itself, and syncs it: what was shown is durable then.
-fn rewrite(file: &dyn DiskFile) -> io::Result<()> {
-    let size_bytes = file.size_bytes()?;
-    let mut buffer = vec![0; REWRITE_SIZE_BYTES];
-    let mut at = 0;
-    while at < size_bytes {
-        let left = usize::try_from(size_bytes - at).unwrap_or(usize::MAX).min(REWRITE_SIZE_BYTES);
-        let chunk = buffer.get_mut(..left).unwrap_or_default();
-        file.read_at(at, chunk)?;
-        file.write_at(at, chunk)?;
-        at += chunk.len() as u64;
-    }
-    file.sync()
-}
-
 /// The tables of one store.
 #[derive(Debug)]
 pub(crate) struct Tables {
@@ -150,7 +133,7 @@ impl Tables {
         }
         let file = disk.open(TABLES_FILE, Mode::Write).map_err(text)?;
         if disk.list("").map_err(text)?.iter().any(|name| name == UNSYNCED_FILE) {
-            rewrite(&*file).map_err(text)?;
+            settle(file.as_ref()).map_err(text)?;
             disk.remove(UNSYNCED_FILE).map_err(text)?;
             disk.sync_folder("").map_err(text)?;
         }
@@ -256,11 +239,14 @@ impl Tables {
 }
 
 /// Writes the whole file again: when a sync failed in an earlier process, the operating system may show pages that it will
-/// never write, and redb would build on them. The header comes last: until then the one on the disk refers to pages that
-/// are there, since redb never writes over what it may still need.
+/// never write, and redb would build on them. Its size comes first, since redb knows no file with half a page at its end.
+/// The header comes last: until then the one on the disk refers to pages that are there, since redb never writes over what
+/// it may still need.
 fn settle(file: &dyn DiskFile) -> io::Result<()> {
     let size = file.size_bytes()?;
     let header_end = HEADER_SIZE.min(size);
+    file.set_size(size)?;
+    file.sync()?;
     write_again(file, header_end, size)?;
     file.sync()?;
     write_again(file, 0, header_end)?;

@@ -229,12 +229,12 @@ fn cut_everywhere(script: &Script, fault: Fault, power: bool) {
 /// The process ends, and while the next one repairs what it left, the power goes.
 #[test]
 fn a_power_cut_while_a_crash_is_repaired() {
-    let script = Script::new(51, 25, false, false);
+    let script = Script::new(51, 25, false, true);
     let rehearsal = SimulatedDisk::new(script.seed);
     script.run(&rehearsal);
     for at in 0..rehearsal.operations() {
-        // What is repaired at most: a tail cut, blocks written again, syncs, the mark.
-        for after in 0..10 {
+        // What is repaired at most: a tail cut, blocks written again, syncs, the mark; then the tables.
+        for after in 0..20 {
             let disk = SimulatedDisk::new(at * 100 + after);
             disk.plan(at, if at % 2 == 0 { Fault::Crash } else { Fault::SyncFails });
             let run = script.run(&disk);

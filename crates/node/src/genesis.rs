@@ -103,7 +103,7 @@ pub struct Agreement {
     pub epoch_blocks: u64,
     /// Least time between blocks; 0, on a development ledger only, for a block as soon as there is a transaction.
     pub block_ms: u64,
-    /// Longest silence of an idle ledger; 0 for any.
+    /// Longest silence of an idle ledger; 0 for any, where one validator decides alone.
     pub heartbeat_ms: u64,
 }
 

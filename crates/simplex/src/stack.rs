@@ -59,7 +59,7 @@ const VIEWS_KEPT: ViewDelta = ViewDelta::new(64);
 const JOURNAL_BUFFER_BYTES: NonZeroUsize = NZUsize!(256 << 10);
 /// Pages of 4 KiB that the journals share in memory.
 const CACHE_PAGES: NonZeroUsize = NZUsize!(512);
-/// Heights in a file of the archives; a file is what pruning removes.
+/// Heights in a file of the archives. Nothing is pruned: members that join replay from here.
 const ARCHIVE_SECTION_HEIGHTS: NonZeroU64 = NZU64!(1024);
 
 /// What a member's stack needs.

@@ -11,7 +11,7 @@ const ARRAY_DEPTH_MAX: usize = 2;
 /// Longest fixed array.
 const FIXED_ARRAY_LENGTH_MAX: usize = 1024;
 /// Integers up to this many bits are JSON numbers; wider ones are decimal strings, which no reader rounds.
-const NUMBER_BITS_MAX: usize = 53;
+pub(crate) const NUMBER_BITS_MAX: usize = 53;
 
 /// Why a value or a type was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

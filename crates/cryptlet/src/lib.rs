@@ -40,4 +40,5 @@ pub mod package;
 pub mod policy;
 pub mod profile;
 pub mod registry;
+pub mod schema;
 pub mod transcript;

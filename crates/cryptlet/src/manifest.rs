@@ -412,6 +412,14 @@ impl Manifest {
     }
 }
 
+/// Whether a cryptlet may have this name.
+///
+/// # Errors
+/// [`ManifestError::Value`].
+pub fn check_name(name: &str) -> Result<(), ManifestError> {
+    check_slug("name", name)
+}
+
 fn wrong(key: &str, problem: impl Into<String>) -> ManifestError {
     ManifestError::Value { key: key.to_owned(), problem: problem.into() }
 }

@@ -14,7 +14,7 @@ const ROWS: &[&[&str]] = &[
     &["bletchley-storage", "bletchley-net"],
     &["bletchley-evm", "bletchley-token", "bletchley-simplex", "bletchley-tendermint"],
     &["bletchley-cryptlet"],
-    &["bletchley-api"],
+    &["bletchley-api", "bletchley-kit"],
     &["bletchley-node"],
     &["bletchley-bench", "bletchley-fuzz", "bletchley-sim"],
 ];

@@ -88,6 +88,25 @@ pub fn check(code: &[u8], world: World) -> Result<(), CheckError> {
     Ok(())
 }
 
+/// What a component imports and exports, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interfaces {
+    /// Interfaces that it asks for.
+    pub imports: Vec<String>,
+    /// Interfaces that it offers.
+    pub exports: Vec<String>,
+}
+
+/// The names of what a component imports and exports.
+///
+/// # Errors
+/// [`CheckError`] if it is not a component that can be read.
+pub fn interfaces(code: &[u8]) -> Result<Interfaces, CheckError> {
+    let externs = externs(code)?;
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+    Ok(Interfaces { imports: owned(externs.imports), exports: owned(externs.exports) })
+}
+
 struct Externs<'a> {
     imports: Vec<&'a str>,
     exports: Vec<&'a str>,

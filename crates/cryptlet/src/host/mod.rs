@@ -22,7 +22,7 @@ use wasmtime::{
     component::{Component, ComponentExportIndex, InstancePre, Linker},
 };
 
-pub use check::{CheckError, HANDLER, check};
+pub use check::{CheckError, HANDLER, Interfaces, check, interfaces};
 pub use engine::{PROFILE_NAME, WASMTIME_VERSION, profile};
 
 use self::{

@@ -1,0 +1,8 @@
+//! Not written yet.
+
+use super::BuildError;
+use crate::Project;
+
+pub(super) fn component(project: &Project, _progress: &dyn Fn(&str)) -> Result<Vec<u8>, BuildError> {
+    Err(BuildError::NotYet { language: project.language().name() })
+}

@@ -2,6 +2,8 @@
 
 /// Longest HTTP body, and longest WebSocket message.
 pub const REQUEST_SIZE_BYTES_MAX: usize = 15 << 20;
+/// Longest package that is published: code, manifest, and what holds them together.
+pub const PACKAGE_SIZE_BYTES_MAX: usize = 33 << 20;
 /// Most requests in one batch.
 pub const BATCH_REQUESTS_MAX: usize = 1_000;
 /// Longest answer to one body: a single response, or all responses of a batch together.

@@ -117,6 +117,7 @@ impl Node {
             fetcher: Arc::new(HttpFetcher::default()),
             network: json!({ "name": "test", "accounts": [{ "name": "maker", "address": maker.address() }] }),
             admin_token: "secret".to_owned(),
+            publishing: None,
             mirrors: Arc::default(),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

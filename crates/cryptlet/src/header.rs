@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::{
-    manifest::{Method, Parameter},
+    manifest::{Manifest, Method, Parameter},
     package::{Package, PackageId},
 };
 
@@ -128,7 +128,12 @@ const RESERVED: &[&str] = &[
 /// twice: for the version that is active when the transaction runs, and for one exact package.
 #[must_use]
 pub fn solidity(package: &Package) -> String {
-    let manifest = package.manifest();
+    solidity_of(package.manifest(), package.id())
+}
+
+/// The same from what the registry has: the manifest and the package's id.
+#[must_use]
+pub fn solidity_of(manifest: &Manifest, id: PackageId) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(text, "// SPDX-License-Identifier: MIT OR Apache-2.0");
@@ -153,7 +158,7 @@ pub fn solidity(package: &Package) -> String {
         "    /// @notice The package that this file was generated from: version {}.",
         manifest.version
     );
-    let _ = writeln!(text, "    bytes32 internal constant PACKAGE = {};", package.id());
+    let _ = writeln!(text, "    bytes32 internal constant PACKAGE = {id};");
     for method in &manifest.methods {
         write_method(&mut text, method);
     }
@@ -244,11 +249,16 @@ pub fn library_name(name: &str) -> String {
 /// The package's methods as a JSON ABI.
 #[must_use]
 pub fn json_abi(package: &Package) -> Value {
+    json_abi_of(package.manifest())
+}
+
+/// A manifest's methods as a JSON ABI.
+#[must_use]
+pub fn json_abi_of(manifest: &Manifest) -> Value {
     let parameters = |parameters: &[Parameter]| -> Vec<Value> {
         parameters.iter().map(|parameter| json!({ "name": parameter.name, "type": parameter.kind })).collect()
     };
-    package
-        .manifest()
+    manifest
         .methods
         .iter()
         .map(|method| {
@@ -280,7 +290,6 @@ pub fn package_in(source: &str) -> Option<PackageId> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
-    use crate::manifest::Manifest;
 
     #[test]
     fn the_library_reads_as_solidity() {

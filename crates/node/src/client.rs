@@ -151,14 +151,39 @@ impl Client {
     /// # Errors
     /// Transport errors, and the node's own refusal in its words.
     pub fn rpc(&self, method: &str, params: &Value) -> Result<Value> {
+        self.rpc_or_revert(method, params)?.map_err(|error| {
+            let message = error.get("message").and_then(Value::as_str).unwrap_or("refused without a reason");
+            anyhow!("{method}: {message}")
+        })
+    }
+
+    /// One JSON-RPC call, and the node's refusal as it is: code, message, data.
+    ///
+    /// # Errors
+    /// Transport errors.
+    pub fn rpc_or_revert(&self, method: &str, params: &Value) -> Result<Result<Value, Value>> {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let mut response = self.agent.post(&self.running.rpc).send_json(&request)?;
         let mut answer: Value = response.body_mut().with_config().limit(ANSWER_SIZE_BYTES_MAX).read_json()?;
-        if let Some(error) = answer.get("error") {
-            let message = error.get("message").and_then(Value::as_str).unwrap_or("refused without a reason");
-            bail!("{method}: {message}");
+        if let Some(error) = answer.get_mut("error") {
+            return Ok(Err(error.take()));
         }
-        Ok(answer.get_mut("result").map(Value::take).unwrap_or(Value::Null))
+        Ok(Ok(answer.get_mut("result").map(Value::take).unwrap_or(Value::Null)))
+    }
+
+    /// Posts bytes.
+    ///
+    /// # Errors
+    /// As [`Self::rest`].
+    pub fn send_bytes(&self, path: &str, bytes: &[u8]) -> Result<Value> {
+        let url = format!("{}{path}", self.running.rest);
+        let bearer = format!("Bearer {}", self.running.admin_token);
+        let request = self.agent.post(&url).header("authorization", &bearer);
+        let mut response = request.content_type("application/octet-stream").send(bytes)?;
+        let status = response.status();
+        let text = response.body_mut().with_config().limit(ANSWER_SIZE_BYTES_MAX).read_to_string()?;
+        let value: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        if status.is_success() { Ok(value) } else { Err(refused(path, status, &value)) }
     }
 
     /// One REST call; `body` makes it a POST (or the method named), none a GET.

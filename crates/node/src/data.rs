@@ -122,6 +122,12 @@ impl DataDir {
         self.root.join("content")
     }
 
+    /// Addresses that the operator lets cryptlets fetch from, beside those of the ready-made ones.
+    #[must_use]
+    pub fn sources(&self) -> PathBuf {
+        self.root.join("sources.json")
+    }
+
     /// Secret that seals compiled cryptlets.
     #[must_use]
     pub fn compiled_secret(&self) -> PathBuf {

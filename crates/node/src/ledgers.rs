@@ -16,6 +16,7 @@ use crate::misbehaviour::Misbehaviours;
 use crate::network::{MemberNetwork, Validating};
 use crate::node::NodeConfig;
 use crate::observer::Listeners;
+use crate::publishing::{Publisher, PublisherParts};
 use crate::runner::RunnerParts;
 use anyhow::{Context, Result, bail};
 use bletchley_api::rest::{Finalities, RestContext};
@@ -283,12 +284,27 @@ impl Ledgers {
         }
     }
 
+    /// What publishes cryptlets in this member's name.
+    ///
+    /// # Errors
+    /// As [`Publisher::open`].
+    pub(crate) fn publisher(&self, identity: &Identity, data: &DataDir) -> Result<Publisher> {
+        let parts = PublisherParts {
+            tokens: self.tokens.clone(),
+            registry: self.registry.clone(),
+            content: self.content.clone(),
+            fetcher: self.fetcher.clone(),
+        };
+        Publisher::open(parts, identity, data)
+    }
+
     pub(crate) fn rest_context(
         &self,
         genesis: &NetworkGenesis,
         identity: &Identity,
         engines: &Engines,
         admin_token: &str,
+        publisher: Publisher,
     ) -> RestContext {
         let finality = |beside: &Option<Beside>, store: &SharedStore| -> Arc<dyn FinalityReader> {
             match beside {
@@ -313,6 +329,7 @@ impl Ledgers {
                 "members": genesis.members, "agreements": genesis.agreements,
             }),
             admin_token: admin_token.to_owned(),
+            publishing: Some(Arc::new(publisher)),
             mirrors: Arc::default(),
         }
     }

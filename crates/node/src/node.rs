@@ -123,7 +123,8 @@ impl Node {
             control: Arc::new(Steering::new(ledgers.evm.clone(), engines.evm_cadence.clone(), &engines.evm)),
         });
         let admin_token = random_token()?;
-        let rest = rest::router(ledgers.rest_context(&genesis, &identity, &engines, &admin_token));
+        let publisher = ledgers.publisher(&identity, data)?;
+        let rest = rest::router(ledgers.rest_context(&genesis, &identity, &engines, &admin_token, publisher));
         let mut sources = ledgers.alone(&genesis, &identity);
         sources.unregistered = bootstrapping.missing();
         if let Some(network) = &network {

@@ -12,11 +12,13 @@ mod names;
 mod network;
 mod openapi;
 mod outputs;
+mod publishing;
 mod sources;
 mod tokens;
 mod transactions;
 
 pub use finality::Finalities;
+pub use publishing::{LogLine, PublishError, Published, Publishing};
 
 use axum::Router;
 use axum::handler::Handler;
@@ -52,6 +54,8 @@ pub struct RestContext {
     pub network: Value,
     /// Secret that local administration presents.
     pub admin_token: String,
+    /// What only this member does about cryptlets; none where nothing can be published.
+    pub publishing: Option<Arc<dyn Publishing>>,
     /// Mirrors in force, by source.
     pub mirrors: Arc<Mutex<BTreeMap<String, String>>>,
 }
@@ -85,6 +89,16 @@ fn routes() -> Vec<Route> {
         get("/v1/network", network::show),
         get("/v1/consortium", consortium::show),
         get("/v1/cryptlets", cryptlets::list),
+        get("/v1/cryptlets/{name}", cryptlets::show),
+        Route {
+            method: "post",
+            path: "/v1/admin/cryptlets",
+            handler: axum::routing::post(publishing::publish)
+                .layer(axum::extract::DefaultBodyLimit::max(crate::limits::PACKAGE_SIZE_BYTES_MAX)),
+        },
+        put("/v1/admin/cryptlets/{package}/status", publishing::set_status),
+        post("/v1/admin/cryptlets/{package}/sources", publishing::allow_sources),
+        get("/v1/admin/cryptlets/{name}/log", publishing::log),
         put("/v1/admin/sources/{name}", sources::set),
         post("/v1/tokens/transactions", transactions::submit),
         get("/v1/tokens/transactions/{id}", transactions::show),

@@ -89,7 +89,44 @@ fn node_operations() -> Vec<Operation> {
             "The members, their ledgers and parameters, open and closed proposals with their ballots.",
             "Consortium",
         ),
-        get("/v1/cryptlets", "Registered cryptlets and hosts.", "Cryptlets"),
+        get("/v1/cryptlets", "Registered cryptlets and hosts.", "Cryptlets").asking(&[(
+            "text",
+            "string",
+            "Only those whose name, description, publisher, language or methods contain it.",
+        )]),
+        get(
+            "/v1/cryptlets/{name}",
+            "A cryptlet: its manifest, its versions, its Solidity header and JSON ABI.",
+            "Object",
+        ),
+        with(
+            "post",
+            "/v1/admin/cryptlets",
+            "Publish a package (RLP of manifest and code) in this member's name. Needs the token in the data folder's node.json as a bearer.",
+            "PackageBytes",
+            "Object",
+        ),
+        with(
+            "put",
+            "/v1/admin/cryptlets/{package}/status",
+            "Deprecate or revoke a package. Needs the administrator's token.",
+            "ReleaseStatus",
+            "Object",
+        ),
+        Operation {
+            method: "post",
+            ..get(
+                "/v1/admin/cryptlets/{package}/sources",
+                "Let this host fetch from the sources that a package declares. Needs the administrator's token.",
+                "Object",
+            )
+        },
+        get(
+            "/v1/admin/cryptlets/{name}/log",
+            "What a cryptlet wrote to its log on this host. Needs the administrator's token.",
+            "Object",
+        )
+        .asking(&[("after", "integer", "The number of the last line that is known."), LIMIT]),
         with(
             "put",
             "/v1/admin/sources/{name}",
@@ -232,7 +269,12 @@ fn described(operation: &Operation) -> Value {
     });
     if let Some(object) = out.as_object_mut() {
         if let Some(body) = operation.body {
-            object.insert("requestBody".to_owned(), json!({ "required": true, "content": content(body) }));
+            let content = if body == "PackageBytes" {
+                json!({ "application/octet-stream": { "schema": { "$ref": "#/components/schemas/PackageBytes" } } })
+            } else {
+                content(body)
+            };
+            object.insert("requestBody".to_owned(), json!({ "required": true, "content": content }));
         }
         if operation.path.starts_with("/v1/admin/") {
             object.insert("security".to_owned(), json!([{ "administrator": [] }]));

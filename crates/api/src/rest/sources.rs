@@ -49,7 +49,7 @@ fn declared_prefix(context: &RestContext, name: &str) -> Option<String> {
     })
 }
 
-fn authorize(context: &RestContext, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn authorize(context: &RestContext, headers: &HeaderMap) -> Result<(), Refusal> {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let given = given.strip_prefix("Bearer ").unwrap_or_default();
     if is_same(given.as_bytes(), context.admin_token.as_bytes()) {

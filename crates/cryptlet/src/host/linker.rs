@@ -99,12 +99,13 @@ fn log(instance: &mut LinkerInstance<'_, CallState>) -> wasmtime::Result<()> {
 }
 
 fn emit(level: LogLevel, cryptlet: &str, message: &str) {
-    // Debug quotes control characters, so that a cryptlet cannot write the operator's terminal.
+    // Without control characters, so that a cryptlet cannot write the operator's terminal.
+    let said = message.escape_debug().to_string();
     match level {
-        LogLevel::Debug => tracing::debug!(cryptlet, ?message, "cryptlet.log"),
-        LogLevel::Info => tracing::info!(cryptlet, ?message, "cryptlet.log"),
-        LogLevel::Warn => tracing::warn!(cryptlet, ?message, "cryptlet.log"),
-        LogLevel::Error => tracing::error!(cryptlet, ?message, "cryptlet.log"),
+        LogLevel::Debug => tracing::debug!(cryptlet, said, "cryptlet.log"),
+        LogLevel::Info => tracing::info!(cryptlet, said, "cryptlet.log"),
+        LogLevel::Warn => tracing::warn!(cryptlet, said, "cryptlet.log"),
+        LogLevel::Error => tracing::error!(cryptlet, said, "cryptlet.log"),
     }
 }
 

@@ -1,13 +1,17 @@
 //! Where a node's log goes.
 
+use crate::cryptlet_log;
 use crate::logging::Lines;
 use anyhow::{Context, Result};
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::sync::Mutex;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// How a node logs. The environment's `BLETCHLEY_LOG` overrides the level.
 pub(super) struct Settings {
@@ -65,7 +69,9 @@ pub(super) fn start(settings: &Settings) -> Result<()> {
         None => BoxMakeWriter::new(std::io::stderr),
     };
     let lines = Lines { json: settings.json };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    let _ = log.fmt_fields(JsonFields::new()).event_format(lines).try_init();
+    let log = tracing_subscriber::fmt::layer().with_writer(writer);
+    let log = log.fmt_fields(JsonFields::new()).event_format(lines).with_filter(filter);
+    let cryptlets = cryptlet_log::Writer.with_filter(filter_fn(cryptlet_log::concerns));
+    let _ = tracing_subscriber::registry().with(log).with(cryptlets).try_init();
     Ok(())
 }

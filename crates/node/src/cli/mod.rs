@@ -55,7 +55,7 @@ enum Command {
     Check(prove::Check),
     /// Tokens: issue, transfer, compose, trace, verify, pay.
     Token(token::TokenCommand),
-    /// Cryptlets: look up, publish, call, watch.
+    /// Cryptlets: write, test, publish, look up, call.
     Cryptlet(cryptlet::CryptletCommand),
     /// The named accounts of a data folder.
     Accounts(accounts::AccountsCommand),

@@ -3,6 +3,7 @@
 mod call;
 mod logs;
 mod lookup;
+mod project;
 mod publish;
 
 use crate::client::Client;
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  bletchley cryptlet list rates\n  bletchley cryptlet show fx-rates --solidity > FxRates.sol\n  bletchley cryptlet call calendar isBusinessDay calendar=TARGET date=20240329"
+    after_help = "Examples:\n  bletchley cryptlet new hello --language python\n  bletchley cryptlet list rates\n  bletchley cryptlet show fx-rates --solidity > FxRates.sol\n  bletchley cryptlet call calendar isBusinessDay calendar=TARGET date=20240329"
 )]
 pub(super) struct CryptletCommand {
     #[command(subcommand)]
@@ -22,6 +23,12 @@ pub(super) struct CryptletCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// Start a cryptlet from a template: javascript, typescript, python, c or rust.
+    New(project::New),
+    /// Build it: the component, the Solidity header, the ABI, the schema.
+    Build(project::Build),
+    /// Run its tests in the host of a node, offline.
+    Test(project::Test),
     /// What is registered on the running node, and which hosts answer.
     List(lookup::List),
     /// One cryptlet: methods, versions, and the Solidity header that contracts import.
@@ -43,6 +50,9 @@ enum Action {
 impl CryptletCommand {
     pub(super) fn run(self) -> Result<()> {
         match self.action {
+            Action::New(command) => command.run(),
+            Action::Build(command) => command.run(),
+            Action::Test(command) => command.run(),
             Action::List(command) => command.run(),
             Action::Show(command) => command.run(),
             Action::Publish(command) => command.run(),

@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { BIN, bletchley } from "./command.mjs";
+import { BIN, bletchley, events } from "./command.mjs";
 
 /** Below the ports that systems give to outgoing connections, so that none of those takes the port of a member that is down. */
 const PORT_FIRST = 12_000;
@@ -220,21 +220,54 @@ export class Consortium {
     await done("consortium", "new", "trial", "--dir", data, ...args);
     const draft = join(data, "consortium.json");
     const consortium = Object.assign(new Consortium(), { data, members: [] });
-    for (const { name, p2p, api = "127.0.0.1:0", folder = join(data, name), within } of seats) {
-      const file = join(data, `${name}.request.json`);
-      await done("member", "request", "--name", name, "--endpoint", p2p, "--data", folder, "--out", file);
-      await done("member", "admit", file, "--draft", draft);
-      const config = join(folder, "member.toml");
-      const text = readFileSync(config, "utf8").replace(/^api = .*$/m, `api = "${api}"`).replace(/^p2p = .*$/m, `p2p = "${p2p}"`);
-      writeFileSync(config, text);
-      consortium.members.push(new Member({ name, data: folder, p2p, within }));
+    for (const seat of seats) {
+      const { member, request } = await consortium.ask(seat);
+      await done("member", "admit", request, "--draft", draft);
+      consortium.members.push(member);
     }
-    const genesis = join(data, "genesis.json");
+    const genesis = consortium.genesis;
     await done("genesis", "build", "--draft", draft, "--out", genesis);
     consortium.members.forEach((member) => copyFileSync(genesis, join(member.data, "genesis.json")));
     await Promise.all(consortium.members.map((member) => member.restart()));
     await consortium.isReady();
     return consortium;
+  }
+
+  /** The genesis document that was passed around. */
+  get genesis() {
+    return join(this.data, "genesis.json");
+  }
+
+  /** What somebody does who wants to be a member: makes keys, a request and a configuration; no vote, no node yet. */
+  async ask({ name, p2p, api = "127.0.0.1:0", folder = join(this.data, name), within }) {
+    const request = join(this.data, `${name}.request.json`);
+    await done("member", "request", "--name", name, "--endpoint", p2p, "--data", folder, "--out", request);
+    const config = join(folder, "member.toml");
+    const text = readFileSync(config, "utf8").replace(/^api = .*$/m, `api = "${api}"`).replace(/^p2p = .*$/m, `p2p = "${p2p}"`);
+    writeFileSync(config, text);
+    return { member: new Member({ name, data: folder, p2p, within }), request };
+  }
+
+  /** Takes in a member that the others have voted in: gives it the genesis document and starts its node. */
+  async welcome(member) {
+    copyFileSync(this.genesis, join(member.data, "genesis.json"));
+    await member.restart();
+    this.members.push(member);
+  }
+
+  /** One member proposes, others vote yes until it is decided: the proposal as the last of them tells it. */
+  async decide(proposal, [proposer, ...voters]) {
+    const say = async (member, ...words) => {
+      const { code, stdout, stderr } = await bletchley("consortium", ...words, "--data", member.data, "--json");
+      if (code !== 0) throw new Error(`${member.name}: consortium ${words.join(" ")} failed (${code}):\n${stdout}\n${stderr}`);
+      return events({ stdout }).at(-1);
+    };
+    let said = await say(proposer, "propose", ...proposal);
+    for (const voter of voters) {
+      if (said.status !== "open") break;
+      said = await say(voter, "vote", "yes", `${said.number}`);
+    }
+    return said;
   }
 
   /** Waits until every member says that it can work. */

@@ -20,9 +20,10 @@ const abi = new Interface(erc20.abi);
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 export class Load {
-  /** Deploys the token through the first member and gives it to the senders. */
-  static async on(consortium) {
+  /** Deploys the token and gives it to the senders. Transfers go through the given members, or through all that live. */
+  static async on(consortium, { through } = {}) {
     const load = new Load();
+    load.only = through;
     const chainId = Number(await consortium.members[0].request("eth_chainId"));
     const owner = wallet("owner");
     Object.assign(load, { consortium, chainId, receipts: new Map(), turn: 0, errors: [] });
@@ -72,7 +73,7 @@ export class Load {
   }
 
   next() {
-    const { living } = this.consortium;
+    const living = this.only ?? this.consortium.living;
     this.turn += 1;
     const able = living.length > 0 ? living : this.consortium.members;
     return able[this.turn % able.length];

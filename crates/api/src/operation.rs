@@ -7,7 +7,7 @@ use crate::trace::{Followed, Trace};
 use axum::Json;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -23,6 +23,9 @@ const UNKNOWN: &str = "unknown";
 const RPC: &str = "rpc";
 /// Everything else, counted by route.
 const REST: &str = "rest";
+
+/// Says, beside any answer, why transactions that are taken in wait: answers of JSON-RPC have no room for it.
+const WARNING_HEADER: HeaderName = HeaderName::from_static("x-bletchley-warning");
 
 /// Hears about requests that were answered. Cheap: it is called for each of them.
 pub trait Tally: Send + Sync {
@@ -53,6 +56,8 @@ pub struct Operation {
     pub status: Arc<dyn Fn() -> Value + Send + Sync>,
     /// Why the node is not ready, besides what its probe says; empty when it is.
     pub reasons: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Why no transaction can become final now; asked with every request, so it must be cheap.
+    pub warning: Arc<dyn Fn() -> Option<Arc<str>> + Send + Sync>,
     /// Counts requests.
     pub tally: Arc<dyn Tally>,
     /// Transactions that are followed to their block.
@@ -72,6 +77,7 @@ impl Default for Operation {
             metrics: Arc::new(String::new),
             status: Arc::new(|| json!({})),
             reasons: Arc::new(Vec::new),
+            warning: Arc::new(|| None),
             tally: Arc::new(Deaf),
             followed: Arc::default(),
         }
@@ -95,6 +101,8 @@ impl Operation {
 pub(crate) struct Asker {
     pub(crate) trace: Trace,
     pub(crate) followed: Arc<Followed>,
+    /// Why what it sends will wait.
+    pub(crate) warning: Option<Arc<str>>,
 }
 
 pub(crate) fn routes() -> Router<Shared> {
@@ -115,11 +123,16 @@ pub(crate) async fn observe(
     let started = Instant::now();
     let trace = Trace::of(request.headers());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    request.extensions_mut().insert(Asker { trace, followed: Arc::clone(&operation.followed) });
+    let warning = (operation.warning)();
+    let header = warning.as_ref().and_then(|warning| HeaderValue::from_str(warning).ok());
+    request.extensions_mut().insert(Asker { trace, followed: Arc::clone(&operation.followed), warning });
     let span = tracing::info_span!("api.request", trace = %trace.id);
     let mut response =
         if span.is_disabled() { next.run(request).await } else { next.run(request).instrument(span).await };
     trace.write(response.headers_mut());
+    if let Some(header) = header {
+        response.headers_mut().insert(WARNING_HEADER, header);
+    }
     let path = route.as_ref().map_or(UNKNOWN, MatchedPath::as_str);
     if path == "/" {
         operation.tally.took(RPC, started.elapsed());

@@ -3,14 +3,17 @@
 use crate::ceremony::Draft;
 use crate::data::DataDir;
 use crate::genesis::NetworkGenesis;
+use crate::output::Output;
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::Encodable2718;
 use alloy_primitives::{Address, Bytes, TxKind, U256, hex};
 use anyhow::{Context, Result, anyhow, bail};
 use bletchley_cryptlet::keys::Signer;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Largest answer that a command reads.
@@ -98,11 +101,16 @@ impl Running {
     }
 }
 
+/// Header in which a node says why what is sent to it waits.
+const WARNING_HEADER: &str = "x-bletchley-warning";
+
 /// A connection to one node.
 #[derive(Clone, Debug)]
 pub struct Client {
     running: Running,
     agent: ureq::Agent,
+    /// What the node last warned of.
+    warning: Arc<Mutex<Option<String>>>,
 }
 
 impl Client {
@@ -116,7 +124,7 @@ impl Client {
             .ok_or_else(|| anyhow!("no node runs on {}: start one with `{start}`", data.root().display()))?;
         let config =
             ureq::Agent::config_builder().timeout_global(Some(ANSWER_TIMEOUT)).http_status_as_error(false);
-        let client = Self { running, agent: config.build().into() };
+        let client = Self { running, agent: config.build().into(), warning: Arc::default() };
         client.rpc("eth_chainId", &json!([])).with_context(|| {
             format!(
                 "the node of {} (pid {}) does not answer at {}; if it has crashed, start it again with `{start}`",
@@ -164,6 +172,7 @@ impl Client {
     pub fn rpc_or_revert(&self, method: &str, params: &Value) -> Result<Result<Value, Value>> {
         let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let mut response = self.agent.post(&self.running.rpc).send_json(&request)?;
+        self.heed(&response);
         let mut answer: Value = response.body_mut().with_config().limit(ANSWER_SIZE_BYTES_MAX).read_json()?;
         if let Some(error) = answer.get_mut("error") {
             return Ok(Err(error.take()));
@@ -208,6 +217,17 @@ impl Client {
         }
     }
 
+    fn heed(&self, response: &ureq::http::Response<ureq::Body>) {
+        let warning = response.headers().get(WARNING_HEADER).and_then(|value| value.to_str().ok());
+        *self.warning.lock() = warning.map(str::to_owned);
+    }
+
+    /// Why a transaction waits, as the node's newest answer has it; none when nothing keeps it from becoming final.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        self.warning.lock().clone()
+    }
+
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(ureq::http::StatusCode, Value)> {
         let url = format!("{}{path}", self.running.rest);
         let bearer = format!("Bearer {}", self.running.admin_token);
@@ -217,6 +237,7 @@ impl Client {
             (_, Some(body)) => self.agent.post(&url).header("authorization", &bearer).send_json(body)?,
             (_, None) => self.agent.post(&url).header("authorization", &bearer).send_empty()?,
         };
+        self.heed(&response);
         let status = response.status();
         let text = response.body_mut().with_config().limit(ANSWER_SIZE_BYTES_MAX).read_to_string()?;
         let value: Value = if text.is_empty() {
@@ -263,17 +284,36 @@ impl Client {
 
     fn await_receipt(&self, hash: &Value) -> Result<Value> {
         let started = Instant::now();
-        let mut pause_ms = 2;
+        let (mut pause_ms, mut waiting) = (2, Waiting::default());
         loop {
             let receipt = self.rpc("eth_getTransactionReceipt", &json!([hash]))?;
             if !receipt.is_null() {
                 return Ok(receipt);
             }
+            waiting.say(self);
             if started.elapsed() > RECEIPT_TIMEOUT {
-                bail!("no block took transaction {hash} within {RECEIPT_TIMEOUT:?}; see txpool_inspect");
+                let why = self.warning().unwrap_or_else(|| "see txpool_inspect".to_owned());
+                bail!("no block took transaction {hash} within {RECEIPT_TIMEOUT:?}; {why}");
             }
             std::thread::sleep(Duration::from_millis(pause_ms));
             pause_ms = (pause_ms * 2).min(100);
+        }
+    }
+}
+
+/// Somebody who waits for a transaction, and is told once why it takes long.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    said: Option<String>,
+}
+
+impl Waiting {
+    /// Says on the error stream what the node warns of, unless it was said before.
+    pub(crate) fn say(&mut self, client: &Client) {
+        let Some(warning) = client.warning() else { return };
+        if self.said.as_ref() != Some(&warning) {
+            Output::warning(&format!("taken in, but it has to wait: {warning}"));
+            self.said = Some(warning);
         }
     }
 }

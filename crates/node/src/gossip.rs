@@ -1,6 +1,7 @@
 //! Transactions on their way from the member whose client sent them into everybody's mempool: sent once, in batches,
 //! and once more when they still wait after a while.
 
+use crate::metrics::{Hear, Refusal, Refused};
 use bletchley_consensus::{Nonsense, PeerId, Post, Protocol, Receive, To};
 use bletchley_primitives::{Bytes, decode_bounded};
 use parking_lot::{Condvar, Mutex};
@@ -203,11 +204,18 @@ impl Queue {
 }
 
 impl Receive for Gossip {
-    fn receive(&self, _from: PeerId, message: Bytes) -> Result<(), Nonsense> {
+    fn receive(&self, from: PeerId, message: Bytes) -> Result<(), Nonsense> {
+        Ok(self.hear(from, message)?)
+    }
+}
+
+impl Hear for Gossip {
+    fn hear(&self, _from: PeerId, message: Bytes) -> Result<(), Refusal> {
+        let malformed = |problem: String| Refusal::new(Refused::Malformed, problem);
         let raws: Vec<Bytes> = decode_bounded(&message, Protocol::Transactions.size_bytes_max())
-            .map_err(|error| Nonsense(format!("a batch of transactions: {error}")))?;
+            .map_err(|error| malformed(format!("a batch of transactions: {error}")))?;
         if raws.is_empty() {
-            return Err(Nonsense("an empty batch of transactions".to_owned()));
+            return Err(malformed("an empty batch of transactions".to_owned()));
         }
         let mut queue = self.queue.lock();
         if queue.inbox_size_bytes + message.len() > INBOX_SIZE_BYTES_MAX {

@@ -5,7 +5,7 @@ use crate::engines::{Ended, EngineThread};
 use crate::genesis::Agreement;
 use crate::gossip::{Gossip, GossipThread, Pool};
 use crate::identity::Identity;
-use crate::metrics::LedgerMeter;
+use crate::metrics::{CountedLine, LedgerMeter, Meters, PeerNames};
 use crate::misbehaviour::Misbehaviours;
 use crate::network::{MemberNetwork, engine_of};
 use crate::runner::RunnerParts;
@@ -14,8 +14,8 @@ use bletchley_consensus::{Protocol, Schedule};
 use bletchley_cryptlet::keys::Signer;
 use bletchley_evm::{EvmLedger, TxPlace};
 use bletchley_ledger::{Machine, SharedStore};
-use bletchley_net::tcp::Line;
 use bletchley_primitives::{Bytes, LedgerId, keccak256};
+use bletchley_tendermint::Counters;
 use bletchley_token::{TokenMachine, Transaction};
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ pub(crate) struct Joining {
     pub(crate) schedule: Arc<dyn Schedule>,
     pub(crate) kind: Kind,
     pub(crate) meter: Arc<LedgerMeter>,
+    /// Counts what passes on the network, by the names of members.
+    pub(crate) counting: (Arc<Meters>, PeerNames),
     pub(crate) misbehaviours: Arc<Misbehaviours>,
 }
 
@@ -94,12 +96,14 @@ pub(crate) struct Beside {
     gossiping: GossipThread,
     pub(crate) certificates: Arc<Certificates>,
     /// Lines that nothing listens on yet.
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Vec<CountedLine>,
+    /// What the engine counts; simplex has metrics of its own.
+    pub(crate) counters: Option<Arc<Counters>>,
 }
 
 impl Beside {
     /// The line of a protocol that nothing listens on yet.
-    pub(crate) fn line(&mut self, protocol: Protocol) -> Option<Line> {
+    pub(crate) fn line(&mut self, protocol: Protocol) -> Option<CountedLine> {
         let at = self.lines.iter().position(|line| line.protocol == protocol)?;
         Some(self.lines.swap_remove(at))
     }
@@ -119,9 +123,13 @@ pub(crate) fn join(
     identity: &Identity,
     report: &Ended,
 ) -> Result<(EngineThread, Beside)> {
-    let Joining { name, ledger, machine, store, agreement, schedule, kind, meter, misbehaviours } = joining;
+    let Joining { name, ledger, machine, store, agreement, schedule, kind, meter, counting, misbehaviours } =
+        joining;
     let ports = network.join(ledger).with_context(|| format!("ledger {name}"))?;
-    let (engine, mut lines) = engine_of(agreement, ledger, schedule.clone(), ports)?;
+    let (engine, lines, counters) = engine_of(agreement, ledger, schedule.clone(), ports)?;
+    let (meters, names) = counting;
+    let counted = |line| CountedLine::new(line, &meters, &names);
+    let mut lines: Vec<CountedLine> = lines.into_iter().map(counted).collect();
     let mut line = |protocol: Protocol| {
         let at = lines.iter().position(|line| line.protocol == protocol);
         at.map(|at| lines.swap_remove(at))
@@ -138,9 +146,9 @@ pub(crate) fn join(
         post: checkpoints.post.clone(),
     })?;
     let certificates = Arc::new(certificates);
-    checkpoints.listen(certificates.clone());
+    checkpoints.listen_to(certificates.clone());
     let gossip = Gossip::new(transactions.post.clone(), kind.pool());
-    transactions.listen(gossip.clone());
+    transactions.listen_to(gossip.clone());
     let gossiping = gossip.start(&name).with_context(|| format!("starting the gossip of ledger {name}"))?;
     // The machine must not keep alive what keeps the machine.
     let offering = Arc::downgrade(&gossip);
@@ -161,5 +169,5 @@ pub(crate) fn join(
         meter,
     };
     let engine = EngineThread::start(&name, parts, engine, report.clone())?;
-    Ok((engine, Beside { gossiping, certificates, lines }))
+    Ok((engine, Beside { gossiping, certificates, lines, counters }))
 }

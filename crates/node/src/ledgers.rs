@@ -11,7 +11,7 @@ use crate::genesis::{Agreement, Agreements, EngineName, NetworkGenesis};
 use crate::governance::{EVM_LEDGER, Governance, ROOT_LEDGER, founding};
 use crate::identity::{Identity, OWN};
 use crate::joined::{Beside, Joining, Kind, join};
-use crate::metrics::Meters;
+use crate::metrics::{Meters, PeerNames};
 use crate::misbehaviour::Misbehaviours;
 use crate::network::{MemberNetwork, Validating};
 use crate::node::NodeConfig;
@@ -132,6 +132,7 @@ impl Ledgers {
         evm_genesis.archive |= config.archive;
         let evm = EvmLedger::new(evm_genesis, evm_store.clone(), fabric.clone(), listeners.clone());
         let evm = evm.with_context(|| opening(data, "evm", genesis))?;
+        let meters = Arc::<Meters>::default();
         Ok(Self {
             token_store,
             evm_store,
@@ -145,8 +146,8 @@ impl Ledgers {
             container,
             host,
             listeners,
-            meters: Arc::default(),
-            misbehaviours: Arc::default(),
+            misbehaviours: Arc::new(Misbehaviours::counted(meters.clone())),
+            meters,
         })
     }
 
@@ -168,6 +169,16 @@ impl Ledgers {
         }
     }
 
+    /// Names of members by their nodes' keys, those who left included.
+    fn names(&self) -> PeerNames {
+        let governance = self.governance.clone();
+        Arc::new(move |peer| {
+            let standing = governance.standing();
+            let mut records = standing.records();
+            records.find(|record| record.member.peer() == peer).map(|record| record.member.name.clone())
+        })
+    }
+
     /// Starts the engine of each ledger.
     pub(crate) fn start_engines(
         &self,
@@ -180,6 +191,7 @@ impl Ledgers {
         // Registrations follow each other without a pause; the ledger's own pace begins after them.
         let token_cadence = CadenceHandle::new(Cadence::Automine);
         let evm_cadence = CadenceHandle::new(agreements.evm.cadence());
+        let counting = (self.meters.clone(), self.names());
         let tokens = Stack {
             cadence: token_cadence.clone(),
             joining: Joining {
@@ -191,6 +203,7 @@ impl Ledgers {
                 schedule: self.governance.schedule_for_root(),
                 kind: Kind::Tokens(self.tokens.clone()),
                 meter: self.meters.ledger(ROOT_LEDGER),
+                counting: counting.clone(),
                 misbehaviours: self.misbehaviours.clone(),
             },
         };
@@ -206,6 +219,7 @@ impl Ledgers {
                 schedule: schedule.context("the consortium has no smart-contract ledger")?,
                 kind: Kind::Evm(self.evm.clone()),
                 meter: self.meters.ledger(EVM_LEDGER),
+                counting,
                 misbehaviours: self.misbehaviours.clone(),
             },
         };

@@ -36,6 +36,7 @@ mod publishing;
 mod runner;
 mod signals;
 pub mod status;
+pub mod stopping;
 pub mod supervisor;
 mod tokens;
 pub mod verify;

@@ -1,10 +1,12 @@
 //! Members that proposed what no honest member proposes: who, where, what, for logs, metrics and status.
 
+use crate::metrics::{Meters, Refused};
 use bletchley_ledger::{ExecuteError, RecordError};
 use bletchley_primitives::Height;
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Records that are kept, the oldest leave first.
@@ -31,6 +33,13 @@ pub enum MisbehaviourKind {
 }
 
 impl MisbehaviourKind {
+    const fn counted_as(self) -> Refused {
+        match self {
+            Self::Receipt | Self::WithheldCall | Self::SurplusReceipts => Refused::InvalidReceipt,
+            Self::Anchor | Self::Result | Self::Transaction | Self::Malformed => Refused::InvalidBlock,
+        }
+    }
+
     /// What a refused block says about its proposer; none where it may only be ahead of this member, or where this
     /// member failed.
     #[must_use]
@@ -77,9 +86,16 @@ pub trait MisbehaviourSink: Send + Sync {
 pub struct Misbehaviours {
     kept: Mutex<VecDeque<Misbehaviour>>,
     total: AtomicU64,
+    meters: Option<Arc<Meters>>,
 }
 
 impl Misbehaviours {
+    /// Records that are counted too.
+    #[must_use]
+    pub fn counted(meters: Arc<Meters>) -> Self {
+        Self { meters: Some(meters), ..Self::default() }
+    }
+
     /// Newest last.
     #[must_use]
     pub fn list(&self) -> Vec<Misbehaviour> {
@@ -103,6 +119,9 @@ impl MisbehaviourSink for Misbehaviours {
         }
         tracing::warn!(ledger, %height, member, ?kind, problem, "a member proposed a block that does not hold");
         self.total.fetch_add(1, Ordering::Relaxed);
+        if let Some(meters) = &self.meters {
+            meters.refuse(Some(member), kind.counted_as());
+        }
         if kept.len() >= KEPT_MAX {
             kept.pop_front();
         }
@@ -136,7 +155,8 @@ mod tests {
 
     #[test]
     fn a_liar_is_named_and_one_who_is_ahead_is_not() {
-        let list = Misbehaviours::default();
+        let meters = Arc::new(Meters::new());
+        let list = Misbehaviours::counted(meters.clone());
         let withheld = RecordError::Order { call: "fx-rates.rate".into(), found: "nothing more".into() };
         let ahead = RecordError::Anchor { height: Height(9) };
         let parent = ExecuteError::NotOnHead {
@@ -151,6 +171,8 @@ mod tests {
         assert_eq!((found.member.as_str(), found.kind), ("bank-b", MisbehaviourKind::WithheldCall));
         assert!(found.problem.contains("nothing more"), "{}", found.problem);
         assert_eq!(list.total(), 1);
+        let counted = "bletchley_net_refused_total{peer=\"bank-b\",reason=\"invalid_receipt\"} 1";
+        assert!(meters.render().contains(counted), "{}", meters.render());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use bletchley_net::Circle;
 use bletchley_net::tcp::{Config, Line, Network, Ports};
 use bletchley_primitives::{Height, LedgerId};
 use bletchley_simplex::{Settings, Simplex};
-use bletchley_tendermint::Tendermint;
+use bletchley_tendermint::{Counters, Tendermint};
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -237,7 +237,7 @@ impl MemberNetwork {
     }
 }
 
-/// The engine of a ledger on the network, and its lines beside the engine.
+/// The engine of a ledger on the network, its lines beside the engine, and what it counts where it counts itself.
 ///
 /// # Errors
 /// When genesis names an engine that needs no network.
@@ -246,21 +246,22 @@ pub(crate) fn engine_of(
     ledger: LedgerId,
     schedule: Arc<dyn Schedule>,
     ports: Ports,
-) -> Result<(Box<dyn Engine>, Vec<Line>)> {
+) -> Result<(Box<dyn Engine>, Vec<Line>, Option<Arc<Counters>>)> {
     let Ports { context, key, oracle, engine, lines } = ports;
     let pace = Duration::from_millis(agreement.block_ms);
     let heartbeat = Duration::from_millis(agreement.heartbeat_ms);
-    let engine: Box<dyn Engine> = match agreement.engine {
+    let (engine, counters): (Box<dyn Engine>, _) = match agreement.engine {
         EngineName::Simplex => {
             let settings = Settings::new(pace, heartbeat);
-            Box::new(Simplex { context, key, ledger, schedule, settings, channels: engine, oracle })
+            (Box::new(Simplex { context, key, ledger, schedule, settings, channels: engine, oracle }), None)
         }
         EngineName::Tendermint => {
             let settings = bletchley_tendermint::Settings::new(pace, heartbeat);
-            let counters = Arc::default();
-            Box::new(Tendermint { context, key, ledger, schedule, settings, channels: engine, counters })
+            let (counters, channels): (Arc<Counters>, _) = (Arc::default(), engine);
+            let counted = Some(counters.clone());
+            (Box::new(Tendermint { context, key, ledger, schedule, settings, channels, counters }), counted)
         }
         EngineName::Solo => bail!("the solo engine has no use for a network"),
     };
-    Ok((engine, lines))
+    Ok((engine, lines, counters))
 }

@@ -17,6 +17,7 @@ use crate::ledgers::{Engines, Ledgers};
 use crate::network::{MemberNetwork, Settling};
 use crate::output::Output;
 use crate::status::Observatory;
+use crate::stopping::Stopping;
 use alloy_primitives::hex;
 use anyhow::{Context, Result};
 use bletchley_api::rest;
@@ -27,7 +28,6 @@ use bletchley_cryptlet::calls::Calls;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -185,14 +185,14 @@ impl Node {
         &self.config.data
     }
 
-    /// Runs until SIGINT or SIGTERM, until `asked` turns true, or until an engine can no longer keep blocks; then stops
-    /// in order. When the computer's clock was set back it stops too, and the program starts again in this process.
+    /// Runs until it is asked to stop, or until an engine can no longer keep blocks; then stops in order. When the
+    /// computer's clock was set back it stops too, and the program starts again in this process.
     ///
     /// # Errors
     /// Why an engine ended by itself.
-    pub fn run_until_stopped(self, asked: &AtomicBool, output: Output) -> Result<()> {
+    pub fn run_until_stopped(self, stopping: &Stopping, output: Output) -> Result<()> {
         let clock = (!self.genesis.dev).then(ClockWatch::new);
-        let why = self.runtime.block_on(stop_asked(asked, &self.ended, clock))?;
+        let why = self.runtime.block_on(stop_asked(stopping, &self.ended, clock))?;
         output.progress("stopping");
         self.stop();
         match why {
@@ -265,22 +265,16 @@ enum Why {
     ClockSetBack,
 }
 
-/// Waits for SIGINT, SIGTERM, the question to stop, an engine's end, or a clock that is set back.
+/// Waits for the question to stop, an engine's end, or a clock that is set back.
 async fn stop_asked(
-    asked: &AtomicBool,
+    stopping: &Stopping,
     ended: &Receiver<Result<(), EngineError>>,
     mut clock: Option<ClockWatch>,
 ) -> Result<Why> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     loop {
         tokio::select! {
-            _ = interrupt.recv() => return Ok(Why::Asked),
-            _ = terminate.recv() => return Ok(Why::Asked),
+            () = stopping.asked() => return Ok(Why::Asked),
             () = tokio::time::sleep(ENGINE_CHECK_INTERVAL) => {
-                if asked.load(Ordering::Acquire) {
-                    return Ok(Why::Asked);
-                }
                 if let Ok(result) = ended.try_recv() {
                     return Ok(result.err().map_or(Why::Asked, Why::Failed));
                 }

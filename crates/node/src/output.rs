@@ -44,6 +44,11 @@ impl Output {
         }
     }
 
+    /// Something that whoever runs a command should know meanwhile, on the error stream; programs read it there too.
+    pub fn warning(text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "warning: {text}");
+    }
+
     /// One event for programs; nothing when people are reading.
     pub fn event(self, value: &Value) {
         if self.json {

@@ -1,10 +1,12 @@
 //! Members of a consortium on one computer, each a process of its own: started, watched, stopped together.
 //!
 //! A child stops in order when the pipe on its standard input closes, and that happens however its parent ends: nothing
-//! is left behind by a parent that was killed.
+//! is left behind by a parent that was killed. Whoever starts members catches signals first: one that comes before all
+//! are ready stops those that were started.
 
 use crate::data::DataDir;
 use crate::output::Output;
+use crate::stopping::Signals;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
@@ -63,7 +65,8 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts every member as a process of `program`, and returns when each is ready or has ended.
+    /// Starts every member as a process of `program`, and returns when each is ready; none when the signals asked to stop
+    /// before that, and all that were started have stopped.
     ///
     /// # Errors
     /// When one cannot be started, or has ended before it was ready: all of them must come up.
@@ -71,18 +74,17 @@ impl Supervisor {
         program: &Path,
         launches: Vec<Launch>,
         more_args: &[String],
+        signals: &Signals,
         progress: &dyn Fn(&str),
-    ) -> Result<Self> {
-        let (say, said) = channel();
+    ) -> Result<Option<Self>> {
         let mut supervisor = Self { members: Vec::new() };
-        for (index, launch) in launches.into_iter().enumerate() {
-            progress(&format!("starting {}", launch.name));
-            let member = spawn(program, launch, more_args, index, &say)?;
-            supervisor.members.push(member);
-        }
-        drop(say);
-        match supervisor.await_ready(&said) {
-            Ok(()) => Ok(supervisor),
+        match supervisor.start_all(program, launches, more_args, signals, progress) {
+            Ok(true) => Ok(Some(supervisor)),
+            Ok(false) => {
+                progress("stopping the members");
+                supervisor.stop();
+                Ok(None)
+            }
             Err(error) => {
                 supervisor.stop();
                 Err(error)
@@ -90,8 +92,32 @@ impl Supervisor {
         }
     }
 
-    fn await_ready(&mut self, said: &Receiver<Said>) -> Result<()> {
+    /// Whether every member is ready; false when it was asked to stop before.
+    fn start_all(
+        &mut self,
+        program: &Path,
+        launches: Vec<Launch>,
+        more_args: &[String],
+        signals: &Signals,
+        progress: &dyn Fn(&str),
+    ) -> Result<bool> {
+        let (say, said) = channel();
+        for (index, launch) in launches.into_iter().enumerate() {
+            if signals.stopping().is_asked() {
+                return Ok(false);
+            }
+            progress(&format!("starting {}", launch.name));
+            self.members.push(spawn(program, launch, more_args, index, &say)?);
+        }
+        drop(say);
+        self.await_ready(&said, signals)
+    }
+
+    fn await_ready(&mut self, said: &Receiver<Said>, signals: &Signals) -> Result<bool> {
         while self.members.iter().any(|member| member.ready.is_none()) {
+            if signals.stopping().is_asked() {
+                return Ok(false);
+            }
             let (index, event) = match said.recv_timeout(WATCH_INTERVAL) {
                 Ok(Said::Event(index, event)) => (index, Some(event)),
                 Ok(Said::Silent(index)) => (index, None),
@@ -113,7 +139,7 @@ impl Supervisor {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What each member said when it was ready, in order.
@@ -121,9 +147,10 @@ impl Supervisor {
         self.members.iter().filter_map(|member| member.ready.as_ref())
     }
 
-    /// Waits until every member says of itself that it can work; false when that takes longer than a minute.
+    /// Waits until every member says of itself that it can work; false when that takes longer than a minute, or when it
+    /// is asked to stop.
     #[must_use]
-    pub fn await_agreement(&self) -> bool {
+    pub fn await_agreement(&self, signals: &Signals) -> bool {
         let config = ureq::Agent::config_builder().timeout_global(Some(WATCH_INTERVAL)).build();
         let agent: ureq::Agent = config.into();
         let started = Instant::now();
@@ -137,44 +164,34 @@ impl Supervisor {
             if waiting.is_empty() {
                 return true;
             }
-            if started.elapsed() > AGREE_TIMEOUT {
+            if started.elapsed() > AGREE_TIMEOUT || signals.wait(AGREE_INTERVAL) {
                 return false;
             }
-            std::thread::sleep(AGREE_INTERVAL);
         }
     }
 
-    /// Watches until SIGINT or SIGTERM, then stops every member in order. A member that ends by itself is reported and
+    /// Watches until it is asked to stop, then stops every member in order. A member that ends by itself is reported and
     /// stays down: whoever runs this decides when to start it again.
     ///
     /// # Errors
     /// When every member has ended by itself.
-    pub fn run_until_stopped(mut self, output: Output) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let outcome = runtime.block_on(self.watch(output));
+    pub fn run_until_stopped(mut self, signals: &Signals, output: Output) -> Result<()> {
+        let outcome = self.watch(signals, output);
         output.progress("stopping the members");
         self.stop();
         outcome
     }
 
-    async fn watch(&mut self, output: Output) -> Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (mut interrupt, mut terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
-                () = tokio::time::sleep(WATCH_INTERVAL) => {
-                    for member in self.members.iter_mut().filter(|member| !member.ended) {
-                        member.look(output)?;
-                    }
-                    if self.members.iter().all(|member| member.ended) {
-                        bail!("every member has ended; start them again with the same command");
-                    }
-                }
+    fn watch(&mut self, signals: &Signals, output: Output) -> Result<()> {
+        while !signals.wait(WATCH_INTERVAL) {
+            for member in self.members.iter_mut().filter(|member| !member.ended) {
+                member.look(output)?;
+            }
+            if self.members.iter().all(|member| member.ended) {
+                bail!("every member has ended; start them again with the same command");
             }
         }
+        Ok(())
     }
 
     /// Stops every member in order, and those that do not stop without.

@@ -1,6 +1,6 @@
 //! Many seeds, one after the other or side by side.
 
-use crate::{Failure, Outcome, Plan, run};
+use crate::{Failure, Outcome, Plan, Scenario, run};
 use serde::Serialize;
 use std::io::Write;
 use std::sync::Mutex;
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 /// Which seeds to play, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Campaign {
+    /// What happens in them.
+    pub scenario: Scenario,
     /// The first seed.
     pub first_seed: u64,
     /// How many.
@@ -94,7 +96,7 @@ impl Campaign {
                         {
                             break;
                         }
-                        let result = run(&Plan::of_seed(self.first_seed.wrapping_add(number)));
+                        let result = run(&Plan::of(self.scenario, self.first_seed.wrapping_add(number)));
                         say(&result);
                         if let Ok(mut results) = results.lock() {
                             results.push(result);

@@ -2,8 +2,9 @@
 
 use crate::chronicle::Chronicle;
 use crate::load::Clients;
-use crate::plan::{LEDGERS, Misbehaviour, Plan};
+use crate::plan::{Agreement, LEDGERS, Misbehaviour, Plan};
 use bletchley_consensus::{FixedSchedule, PeerId, Validator, Validators};
+use bletchley_consortium::{Genesis as ConsortiumGenesis, LedgerKind, LedgerSpec, Member, Parameters};
 use bletchley_crypto::SecretKey;
 use bletchley_evm::{Genesis as EvmGenesis, GenesisAccount};
 use bletchley_net::peer_id;
@@ -29,6 +30,10 @@ pub(crate) const CHAIN_ID: u64 = 31_337;
 pub(crate) struct Seat {
     pub(crate) peer: PrivateKey,
     pub(crate) validator: SecretKey,
+    /// Proposes and votes.
+    pub(crate) administrator: SecretKey,
+    /// What the others know of it.
+    pub(crate) member: Member,
     /// One for each time that it runs: twins run twice.
     pub(crate) bodies: Vec<Body>,
     pub(crate) is_honest: bool,
@@ -48,8 +53,19 @@ pub(crate) struct Consortium {
     pub(crate) chronicle: Arc<Chronicle>,
     pub(crate) clients: Clients,
     pub(crate) draw: Numbers,
+    /// How many of the plan's decisions stand.
+    pub(crate) decided: usize,
     /// Virtual time played.
     pub(crate) now_ms: u64,
+}
+
+/// Who validates.
+#[derive(Clone)]
+pub(crate) enum Roll {
+    /// The same for ever.
+    Fixed(FixedSchedule),
+    /// Whoever the members' votes make a validator, from this beginning on.
+    Voted(Arc<ConsortiumGenesis>),
 }
 
 /// The seeded runtime: of what was not synced when everything ends, some bytes stay.
@@ -67,12 +83,13 @@ pub(crate) fn runtime(seed: u64) -> deterministic::Config {
 
 impl Consortium {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let seats = (0..plan.members).map(|member| seat(plan, member)).collect();
+        let seats = (0..plan.seats()).map(|member| seat(plan, member)).collect();
         Self {
             seats,
             chronicle: Arc::default(),
             clients: Clients::new(plan.seed),
             draw: Numbers::new(plan.seed.wrapping_add(1) << 8),
+            decided: 0,
             now_ms: 0,
             plan: plan.clone(),
         }
@@ -99,18 +116,40 @@ impl Consortium {
             .collect()
     }
 
-    /// Those who validate, as `members` see it.
-    pub(crate) fn schedule(&self, members: &[usize]) -> FixedSchedule {
-        let validator = |member: &usize| {
-            let seat = self.seats.get(*member)?;
-            Some(Validator {
-                name: format!("member-{member}"),
-                peer: peer_id(&seat.peer.public_key()),
-                address: seat.validator.address(),
-            })
+    /// Who validates, as one sees it who counts only these; everybody, unless something is broken.
+    pub(crate) fn roll(&self, counted: &[usize]) -> Roll {
+        if self.plan.decisions.is_empty() {
+            let seats = counted.iter().filter_map(|member| self.seats.get(*member));
+            let validators: Vec<Validator> = seats.map(|seat| seat.member.as_validator()).collect();
+            let validators = Arc::new(Validators::new(validators));
+            return Roll::Fixed(FixedSchedule { epoch_blocks: self.plan.epoch_blocks, validators });
+        }
+        let founders = self.seats.iter().take(self.plan.members).map(|seat| seat.member.clone());
+        Roll::Voted(Arc::new(ConsortiumGenesis {
+            members: founders.collect(),
+            parameters: Parameters::default(),
+            ledgers: vec![
+                self.spec("tokens", LedgerKind::Utxo, 0),
+                self.spec("evm", LedgerKind::Evm, CHAIN_ID),
+            ],
+        }))
+    }
+
+    fn spec(&self, name: &str, kind: LedgerKind, chain_id: u64) -> LedgerSpec {
+        let engine = match self.plan.agreement {
+            Agreement::Simplex => bletchley_simplex::Simplex::NAME,
+            Agreement::Tendermint => bletchley_tendermint::NAME,
         };
-        let validators = Arc::new(Validators::new(members.iter().filter_map(validator)));
-        FixedSchedule { epoch_blocks: self.plan.epoch_blocks, validators }
+        LedgerSpec {
+            name: name.to_owned(),
+            kind,
+            engine: engine.to_owned(),
+            chain_id,
+            epoch_blocks: self.plan.epoch_blocks,
+            block_ms: crate::stage::PACE_MS,
+            heartbeat_ms: crate::stage::HEARTBEAT_MS,
+            members: Vec::new(),
+        }
     }
 }
 
@@ -121,7 +160,7 @@ fn seat(plan: &Plan, member: usize) -> Seat {
         disks: [SimulatedDisk::new(seed(number, 1)), SimulatedDisk::new(seed(number, 2))],
         talks_to,
     };
-    let all: Vec<usize> = (0..plan.members).collect();
+    let all: Vec<usize> = (0..plan.seats()).collect();
     let bodies = if behaviour == Some(Misbehaviour::Twins) {
         let others: Vec<usize> = all.iter().copied().filter(|other| *other != member).collect();
         let (few, many) = others.split_at(others.len() / 2);
@@ -129,9 +168,22 @@ fn seat(plan: &Plan, member: usize) -> Seat {
     } else {
         vec![body(0, all)]
     };
+    let peer = PrivateKey::from_seed(plan.seed.wrapping_mul(64).wrapping_add(member as u64));
+    let key = |what: &str| SecretKey::from_seed(format!("{what} {member} of run {}", plan.seed).as_bytes());
+    let (validator, administrator) = (key("validator"), key("administrator"));
     Seat {
-        peer: PrivateKey::from_seed(plan.seed.wrapping_mul(64).wrapping_add(member as u64)),
-        validator: SecretKey::from_seed(format!("validator {member} of run {}", plan.seed).as_bytes()),
+        member: Member {
+            name: format!("member-{member}"),
+            peer: peer_id(&peer.public_key()).0,
+            validator: validator.address(),
+            administrator: administrator.address(),
+            host: key("host").address(),
+            endpoint: format!("member-{member}.example:30300"),
+            is_validator: true,
+        },
+        peer,
+        validator,
+        administrator,
         bodies,
         is_honest: behaviour.is_none(),
     }

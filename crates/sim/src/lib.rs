@@ -12,12 +12,13 @@ mod liar;
 mod load;
 mod member;
 mod plan;
+mod politics;
 mod replay;
 mod stage;
 
 pub use broken::Bug;
 pub use campaign::{Campaign, Summary};
-pub use plan::{Era, Fault, Misbehaviour, Plan, Weather};
+pub use plan::{Agreement, Decision, Era, Fault, Misbehaviour, Plan, Scenario, Weather};
 
 use commonware_runtime::deterministic::{self, Checkpoint};
 use consortium::Consortium;
@@ -43,14 +44,18 @@ pub struct Outcome {
     pub refused: u64,
     /// Who misbehaved, and how.
     pub byzantine: Option<Misbehaviour>,
+    /// Decisions that the members made.
+    pub decisions: usize,
 }
 
 /// An invariant that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
 #[error(
-    "seed {seed}, after {virtual_ms} ms: {problem}\nagain: cargo xtask sim --seeds 1 --first-seed {seed}"
+    "seed {seed}, after {virtual_ms} ms: {problem}\nagain: cargo xtask sim --scenario {scenario} --seeds 1 --first-seed {seed}"
 )]
 pub struct Failure {
+    /// What the plan was drawn for.
+    pub scenario: Scenario,
     /// The plan's seed.
     pub seed: u64,
     /// Virtual time when it was noticed.
@@ -76,7 +81,7 @@ pub fn run(plan: &Plan) -> Result<Outcome, Failure> {
     };
     // A liveness problem may be the consequence of a safety problem that came first.
     let problem = consortium.chronicle.problem().unwrap_or(problem);
-    Err(Failure { seed: plan.seed, virtual_ms: consortium.now_ms, problem })
+    Err(Failure { scenario: plan.scenario, seed: plan.seed, virtual_ms: consortium.now_ms, problem })
 }
 
 fn play(plan: &Plan, consortium: &mut Consortium) -> Result<Outcome, String> {
@@ -105,5 +110,6 @@ fn play(plan: &Plan, consortium: &mut Consortium) -> Result<Outcome, String> {
         faults: plan.eras.iter().map(|era| era.faults.len()).sum(),
         refused: consortium.chronicle.refused(),
         byzantine: plan.byzantine.map(|(_, misbehaviour)| misbehaviour),
+        decisions: consortium.decided,
     })
 }

@@ -1,7 +1,7 @@
 //! `bletchley-sim`: plays the runs of many seeds.
 
 use anyhow::Result;
-use bletchley_sim::Campaign;
+use bletchley_sim::{Campaign, Scenario};
 use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,6 +12,9 @@ use tracing_subscriber::EnvFilter;
 #[derive(Parser)]
 #[command(name = "bletchley-sim", version)]
 struct Cli {
+    /// What happens in them.
+    #[arg(long, value_enum, default_value_t)]
+    scenario: Scenario,
     /// Seeds to play.
     #[arg(long, default_value_t = 20)]
     seeds: u64,
@@ -30,11 +33,11 @@ struct Cli {
 }
 
 fn main() -> Result<ExitCode> {
-    let Cli { seeds, hours, first_seed, jobs, json } = Cli::parse();
+    let Cli { scenario, seeds, hours, first_seed, jobs, json } = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let longest = hours.map(|hours| Duration::from_secs_f64(hours.max(0.0) * 3600.0));
-    let summary = Campaign { first_seed, seeds, longest, jobs }.play();
+    let summary = Campaign { scenario, first_seed, seeds, longest, jobs }.play();
     let text = if json { serde_json::to_string(&summary)? } else { summary.to_string() };
     writeln!(std::io::stdout(), "{text}")?;
     Ok(if summary.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -2,10 +2,10 @@
 
 use crate::broken::{BrokenRunner, Bug, ForgetfulDisk};
 use crate::chronicle::{Chronicle, Watched, WatchedPost};
-use crate::consortium::{TOKENS, token_genesis};
+use crate::consortium::{Roll, TOKENS, token_genesis};
 use crate::liar::Liar;
-use crate::plan::{LEDGERS, Misbehaviour};
-use bletchley_consensus::{Application, FixedSchedule, PeerId, Post, Protocol, Receive};
+use crate::plan::{Agreement, LEDGERS, Misbehaviour};
+use bletchley_consensus::{Application, PeerId, Post, Protocol, Receive, Schedule};
 use bletchley_crypto::SecretKey;
 use bletchley_evm::{EvmBlock, EvmLedger, Genesis as EvmGenesis, MinedReceipt, Observer, RecoveredTx};
 use bletchley_ledger::{
@@ -13,12 +13,13 @@ use bletchley_ledger::{
     SharedStore, SignedReceipt,
 };
 use bletchley_net::{Circle, EngineChannels, Hub, Pair, listen, post};
+use bletchley_node::governance::{EVM_LEDGER, Governance};
 use bletchley_node::parts::{Assembled, Ledger, Parts};
 use bletchley_primitives::LedgerId;
 use bletchley_simplex::Settings;
-use bletchley_simplex::stack;
 use bletchley_storage::conformance::Numbers;
 use bletchley_storage::{Disk, Options, SegmentStore};
+use bletchley_tendermint::stack::Channels;
 use bletchley_token::TokenMachine;
 use commonware_cryptography::Signer as _;
 use commonware_cryptography::ed25519::{PrivateKey, PublicKey};
@@ -54,7 +55,8 @@ pub(crate) struct Job {
     pub(crate) validator: SecretKey,
     pub(crate) disks: Vec<Arc<dyn Disk>>,
     pub(crate) circle: Circle,
-    pub(crate) schedule: FixedSchedule,
+    pub(crate) agreement: Agreement,
+    pub(crate) roll: Roll,
     pub(crate) chronicle: Arc<Chronicle>,
     pub(crate) honest: Vec<PeerId>,
     pub(crate) evm_genesis: EvmGenesis,
@@ -68,6 +70,10 @@ pub(crate) struct Running {
     pub(crate) tokens: Arc<TokenMachine>,
     pub(crate) evm: EvmLedger,
     pub(crate) assembled: Vec<Arc<Assembled>>,
+    /// Who validates each ledger, as this member has it.
+    pub(crate) schedules: [Arc<dyn Schedule>; LEDGERS],
+    /// What the members decided; none where nothing is to be decided.
+    pub(crate) governance: Option<Governance>,
 }
 
 impl Running {
@@ -84,11 +90,25 @@ pub(crate) struct Life {
 }
 
 /// Wakes the engine when transactions come.
-struct Waking(Arc<Notify>);
+#[derive(Clone)]
+struct Waking {
+    work: Arc<Notify>,
+    agreement: Agreement,
+}
+
+impl Waking {
+    /// As the engine wants to be woken.
+    fn wake(&self) {
+        match self.agreement {
+            Agreement::Simplex => self.work.notify_waiters(),
+            Agreement::Tendermint => self.work.notify_one(),
+        }
+    }
+}
 
 impl Observer for Waking {
     fn pooled(&self, _tx: &Arc<RecoveredTx>) {
-        self.0.notify_waiters();
+        self.wake();
     }
 
     fn committed(&self, _block: &Arc<EvmBlock>, _receipts: &Arc<Vec<MinedReceipt>>) {}
@@ -145,6 +165,7 @@ async fn join(hub: &mut Hub<Sender>, ledger: LedgerId, job: &Job) -> Result<Port
 struct Ready {
     application: Arc<dyn Application>,
     assembled: Arc<Assembled>,
+    schedule: Arc<dyn Schedule>,
     work: Arc<Notify>,
 }
 
@@ -201,43 +222,71 @@ impl Job {
         Arc::new(WatchedPost { inner, chronicle: self.chronicle.clone(), member: self.member, ledger, peer })
     }
 
-    fn parts(&self, number: usize, ledger: Ledger, store: SharedStore, ports: &Ports) -> Parts {
+    fn parts(
+        &self,
+        number: usize,
+        (ledger, store): (Ledger, SharedStore),
+        schedule: Arc<dyn Schedule>,
+        ports: &Ports,
+    ) -> Parts {
         Parts {
             ledger,
             store,
-            schedule: Arc::new(self.schedule.clone()),
+            schedule,
             validator: Arc::new(self.validator.clone()),
             checkpoints: self.watched(ports.checkpoints.0.clone(), number),
             transactions: ports.transactions.0.clone(),
         }
     }
 
-    fn ready_tokens(&self, ports: &Ports, now_ms: u64) -> Result<(Ready, Arc<TokenMachine>), String> {
+    fn waking(&self) -> Waking {
+        Waking { work: Arc::default(), agreement: self.agreement }
+    }
+
+    fn ready_tokens(
+        &self,
+        ports: &Ports,
+        now_ms: u64,
+    ) -> Result<(Ready, Arc<TokenMachine>, Option<Governance>), String> {
         let store = self.store(0)?;
         let tokens = TokenMachine::open(token_genesis(), store.clone()).map_err(|error| error.to_string())?;
-        let (tokens, work) = (Arc::new(tokens), Arc::new(Notify::new()));
-        let wake = work.clone();
-        tokens.on_submit(move || wake.notify_waiters());
-        let parts = self.parts(0, Ledger::Tokens(tokens.clone()), store.clone(), ports);
+        let (tokens, waking) = (Arc::new(tokens), self.waking());
+        let work = waking.work.clone();
+        tokens.on_submit(move || waking.wake());
+        let (schedule, governance): (Arc<dyn Schedule>, _) = match &self.roll {
+            Roll::Fixed(schedule) => (Arc::new(schedule.clone()), None),
+            Roll::Voted(genesis) => {
+                let governance = Governance::open(tokens.clone(), genesis);
+                let governance = governance.map_err(|error| error.to_string())?;
+                (governance.schedule_for_root(), Some(governance))
+            }
+        };
+        let parts = self.parts(0, (Ledger::Tokens(tokens.clone()), store.clone()), schedule.clone(), ports);
         let assembled = Arc::new(Assembled::open(parts, now_ms).map_err(|error| error.to_string())?);
         let application = self.application(0, (assembled.clone(), tokens.clone(), store));
-        Ok((Ready { application, assembled, work }, tokens))
+        Ok((Ready { application, assembled, schedule, work }, tokens, governance))
     }
 
     fn ready_evm(
         &self,
         ports: &Ports,
-        root: Arc<TokenMachine>,
+        (root, governance): (Arc<TokenMachine>, Option<&Governance>),
         now_ms: u64,
     ) -> Result<(Ready, EvmLedger), String> {
-        let (store, work) = (self.store(1)?, Arc::new(Notify::new()));
-        let (root, waking) = (Arc::new(RootLedger(root)), Arc::new(Waking(work.clone())));
-        let evm = EvmLedger::new(self.evm_genesis.clone(), store.clone(), root, waking);
+        let (store, waking) = (self.store(1)?, self.waking());
+        let (root, work) = (Arc::new(RootLedger(root)), waking.work.clone());
+        let evm = EvmLedger::new(self.evm_genesis.clone(), store.clone(), root, Arc::new(waking));
         let evm = evm.map_err(|error| error.to_string())?;
-        let parts = self.parts(1, Ledger::Evm(evm.clone()), store.clone(), ports);
+        let schedule: Arc<dyn Schedule> = match (&self.roll, governance) {
+            (Roll::Fixed(schedule), _) => Arc::new(schedule.clone()),
+            (Roll::Voted(_), governance) => governance
+                .and_then(|governance| governance.schedule_for(EVM_LEDGER, Arc::new(evm.clone())))
+                .ok_or("the consortium has no smart-contract ledger")?,
+        };
+        let parts = self.parts(1, (Ledger::Evm(evm.clone()), store.clone()), schedule.clone(), ports);
         let assembled = Arc::new(Assembled::open(parts, now_ms).map_err(|error| error.to_string())?);
         let application = self.application(1, (assembled.clone(), evm.machine(), store));
-        Ok((Ready { application, assembled, work }, evm))
+        Ok((Ready { application, assembled, schedule, work }, evm))
     }
 
     async fn engine(
@@ -247,20 +296,47 @@ impl Job {
         ready: &Ready,
         channels: EngineChannels<Sender>,
     ) -> String {
-        let ended = stack::run(stack::Parts {
-            context,
-            partition: format!("member-{}-{}-ledger-{}", self.member, self.body, ledger.0),
-            key: self.peer.clone(),
-            ledger: ledger.1,
-            application: ready.application.clone(),
-            schedule: Arc::new(self.schedule.clone()),
-            settings: self.settings,
-            work: ready.work.clone(),
-            channels,
-            blocker: self.control.clone(),
-            peers: self.manager.clone(),
-        })
-        .await;
+        let partition = format!("member-{}-{}-ledger-{}", self.member, self.body, ledger.0);
+        let (key, application) = (self.peer.clone(), ready.application.clone());
+        let (schedule, work) = (ready.schedule.clone(), ready.work.clone());
+        let ended = match self.agreement {
+            Agreement::Simplex => {
+                bletchley_simplex::stack::run(bletchley_simplex::stack::Parts {
+                    context,
+                    partition,
+                    key,
+                    ledger: ledger.1,
+                    application,
+                    schedule,
+                    settings: self.settings,
+                    work,
+                    channels,
+                    blocker: self.control.clone(),
+                    peers: self.manager.clone(),
+                })
+                .await
+            }
+            Agreement::Tendermint => {
+                let EngineChannels { votes, blocks, backfill, certificates, resolver } = channels;
+                let Settings { pace, heartbeat, .. } = self.settings;
+                let ended = bletchley_tendermint::stack::run(bletchley_tendermint::stack::Parts {
+                    context,
+                    partition,
+                    key,
+                    ledger: ledger.1,
+                    application,
+                    schedule,
+                    settings: bletchley_tendermint::Settings::new(pace, heartbeat),
+                    work,
+                    channels: Channels { votes, blocks, backfill },
+                    counters: Arc::default(),
+                })
+                .await;
+                // Held until the end: a channel that is closed would look like a network that went away.
+                drop((certificates, resolver));
+                ended
+            }
+        };
         ended.err().map_or_else(|| "its engine ended".to_owned(), |error| error.to_string())
     }
 
@@ -297,12 +373,14 @@ impl Job {
         let evm_id = self.evm_genesis.ledger_id();
         let (token_ports, evm_ports) =
             (join(&mut hub, TOKENS, &self).await?, join(&mut hub, evm_id, &self).await?);
-        let (token_ready, tokens) = self.ready_tokens(&token_ports, now_ms(&context))?;
-        let (evm_ready, evm) = self.ready_evm(&evm_ports, tokens.clone(), now_ms(&context))?;
+        let (token_ready, tokens, governance) = self.ready_tokens(&token_ports, now_ms(&context))?;
+        let root = (tokens.clone(), governance.as_ref());
+        let (evm_ready, evm) = self.ready_evm(&evm_ports, root, now_ms(&context))?;
         self.listen(&context, &token_ready, token_ports.transactions.1, token_ports.checkpoints.1);
         self.listen(&context, &evm_ready, evm_ports.transactions.1, evm_ports.checkpoints.1);
         let assembled = vec![token_ready.assembled.clone(), evm_ready.assembled.clone()];
-        let _ = tell.send(Running { tokens, evm, assembled });
+        let schedules = [token_ready.schedule.clone(), evm_ready.schedule.clone()];
+        let _ = tell.send(Running { tokens, evm, assembled, schedules, governance });
         let engines =
             [(0, TOKENS, &token_ready, token_ports.engine), (1, evm_id, &evm_ready, evm_ports.engine)];
         let [first, second] = engines.map(|(number, id, ready, channels)| {

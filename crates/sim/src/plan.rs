@@ -3,6 +3,7 @@
 use crate::Bug;
 use bletchley_storage::Fault as DiskFault;
 use bletchley_storage::conformance::Numbers;
+use clap::ValueEnum;
 use serde::Serialize;
 
 /// Ledgers of every member: tokens and EVM.
@@ -80,6 +81,49 @@ pub enum Misbehaviour {
     Twins,
 }
 
+/// How the members agree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Agreement {
+    /// By simplex.
+    #[default]
+    Simplex,
+    /// By tendermint.
+    Tendermint,
+}
+
+/// What the members decide by their votes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Somebody who follows so far becomes a member, and validates.
+    Join(usize),
+    /// A member leaves, and follows from then on.
+    Leave(usize),
+}
+
+/// Which runs follow from seeds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Scenario {
+    /// Four members that agree by simplex.
+    #[default]
+    Usual,
+    /// The same, who take in a fifth and let one of the others go, by votes.
+    Votes,
+    /// Four members that agree by tendermint; with every other seed they vote too.
+    Tendermint,
+}
+
+impl std::fmt::Display for Scenario {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Usual => "usual",
+            Self::Votes => "votes",
+            Self::Tendermint => "tendermint",
+        })
+    }
+}
+
 /// A stretch of time that ends with all members losing power at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Era {
@@ -92,10 +136,16 @@ pub struct Era {
 /// A run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
+    /// What it was drawn for.
+    pub scenario: Scenario,
     /// Seeds runtime, network, disks and clients.
     pub seed: u64,
-    /// Members, all of which validate.
+    /// Members at first, all of which validate.
     pub members: usize,
+    /// How they agree.
+    pub agreement: Agreement,
+    /// What they decide, one after the other, each from some time of the run on.
+    pub decisions: Vec<(u64, Decision)>,
     /// Blocks in an epoch.
     pub epoch_blocks: u64,
     /// How messages travel when nothing else is said.
@@ -115,8 +165,11 @@ impl Plan {
     #[must_use]
     pub fn calm(seed: u64, ms: u64) -> Self {
         Self {
+            scenario: Scenario::Usual,
             seed,
             members: 4,
+            agreement: Agreement::Simplex,
+            decisions: Vec::new(),
             epoch_blocks: 16,
             weather: Weather { latency_ms: 5, jitter_ms: 1, lost_per_mille: 0 },
             load_every_ms: 40,
@@ -126,14 +179,41 @@ impl Plan {
         }
     }
 
+    /// Everybody who ever has a node: the members, and those who may join them.
+    pub(crate) fn seats(&self) -> usize {
+        let joins = |(_, decision): &&(u64, Decision)| matches!(decision, Decision::Join(_));
+        self.members + self.decisions.iter().filter(joins).count()
+    }
+
+    /// The run of a seed in a scenario.
+    #[must_use]
+    pub fn of(scenario: Scenario, seed: u64) -> Self {
+        let plan = Self { scenario, ..Self::of_seed(seed) };
+        match scenario {
+            Scenario::Usual => plan,
+            Scenario::Votes => plan.voting(),
+            Scenario::Tendermint => {
+                let plan = Self { agreement: Agreement::Tendermint, ..plan };
+                if seed.is_multiple_of(2) { plan } else { plan.voting() }
+            }
+        }
+    }
+
+    /// One more joins, one of the first leaves.
+    #[must_use]
+    pub fn voting(self) -> Self {
+        let mut draw = numbers(self.seed.wrapping_add(1 << 40));
+        let join_ms = CALM_MS + draw.below(3_000);
+        let leave_ms = join_ms + draw.below(4_000);
+        let leaves = draw.below(self.members as u64) as usize;
+        let decisions = vec![(join_ms, Decision::Join(self.members)), (leave_ms, Decision::Leave(leaves))];
+        Self { decisions, ..self }
+    }
+
     /// The run of a seed.
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {
-        let mut numbers = Numbers::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(7));
-        for _ in 0..8 {
-            numbers.next();
-        }
-        let draw = &mut numbers;
+        let draw = &mut numbers(seed);
         let mut plan = Self::calm(seed, 0);
         plan.epoch_blocks = 4 + draw.below(20);
         plan.weather.latency_ms = 1 + draw.below(30);
@@ -150,6 +230,15 @@ impl Plan {
         plan.eras = (0..eras).map(|_| era(draw, plan.members)).collect();
         plan
     }
+}
+
+/// Numbers whose first ones differ from seed to seed.
+fn numbers(seed: u64) -> Numbers {
+    let mut numbers = Numbers::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(7));
+    for _ in 0..8 {
+        numbers.next();
+    }
+    numbers
 }
 
 fn era(draw: &mut Numbers, members: usize) -> Era {

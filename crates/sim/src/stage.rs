@@ -3,8 +3,10 @@
 use crate::broken::Bug;
 use crate::chronicle::NAMES;
 use crate::consortium::{Consortium, evm_genesis};
-use crate::member::{Job, Life, Receiver, Sender};
+use crate::member::{Job, Life, Receiver, Running, Sender};
 use crate::plan::{Era, Fault, LEDGERS, Misbehaviour, Weather};
+use crate::politics::ATTEMPT_MS;
+use bletchley_consensus::epoch_of;
 use bletchley_net::{CHANNELS, Circle};
 use bletchley_primitives::Height;
 use bletchley_simplex::Settings;
@@ -20,9 +22,9 @@ use std::time::Duration;
 /// How often everything is looked at.
 const LOOK_MS: u64 = 20;
 /// Least time between blocks.
-const PACE_MS: u64 = 50;
+pub(crate) const PACE_MS: u64 = 50;
 /// Longest time that an idle ledger goes without a block.
-const HEARTBEAT_MS: u64 = 400;
+pub(crate) const HEARTBEAT_MS: u64 = 400;
 /// Time in which a block becomes final when all honest members run and hear each other.
 const PROGRESS_MS: u64 = 20_000;
 /// Time in which all members have the same blocks once nothing goes wrong any more.
@@ -57,6 +59,7 @@ struct Stage<'a> {
     /// Since when all honest members run and hear each other, and the height of each ledger at that time.
     healthy: Option<(u64, [Height; LEDGERS])>,
     next_load_ms: u64,
+    next_attempt_ms: u64,
 }
 
 /// Plays an era. After the last one everything is mended and must settle.
@@ -87,6 +90,7 @@ pub(crate) async fn play(
         storm: None,
         healthy: None,
         next_load_ms: now_ms,
+        next_attempt_ms: now_ms,
     };
     stage.wire().await?;
     stage.faults(era, now_ms).await?;
@@ -230,7 +234,8 @@ impl Stage<'_> {
             validator: seat.validator.clone(),
             disks: parts.disks.iter().map(disk).collect(),
             circle: Circle::new(all.peers(&parts.talks_to)),
-            schedule: all.schedule(&voters),
+            agreement: plan.agreement,
+            roll: all.roll(&voters),
             chronicle: all.chronicle.clone(),
             honest: all.peers(&all.honest()),
             evm_genesis: evm_genesis(&all.clients),
@@ -289,6 +294,10 @@ impl Stage<'_> {
             self.load();
             self.next_load_ms += self.all.plan.load_every_ms.max(1);
         }
+        if self.next_attempt_ms <= now_ms && !self.all.has_decided() {
+            self.decide();
+            self.next_attempt_ms = now_ms + ATTEMPT_MS;
+        }
         self.progress()?;
         if let Some(problem) = self.all.chronicle.problem() {
             return Err(problem);
@@ -330,6 +339,16 @@ impl Stage<'_> {
         let life = self.actors.get(member).and_then(|actor| actor.lives.first());
         if let Some(running) = life.and_then(|life| life.running.as_ref()) {
             self.all.clients.send(running, draw);
+        }
+    }
+
+    /// The members' next decision, through one that runs.
+    fn decide(&mut self) {
+        let draw = &mut self.all.draw;
+        let member = draw.below(self.actors.len().max(1) as u64) as usize;
+        let life = self.actors.get(member).and_then(|actor| actor.lives.first());
+        if let Some(running) = life.and_then(|life| life.running.as_ref()) {
+            self.all.decide(running);
         }
     }
 
@@ -393,43 +412,61 @@ impl Stage<'_> {
             let running =
                 life.and_then(|life| life.running.as_ref()).ok_or("an honest member does not run")?;
             self.all.clients.count(running).map_err(|problem| format!("member {member}: {problem}"))?;
-            for (ledger, assembled) in running.assembled.iter().enumerate() {
-                self.certified(ledger, assembled, wanted)
+            for (ledger, wanted) in wanted.iter().enumerate() {
+                self.certified(ledger, running, *wanted)
                     .map_err(|problem| format!("member {member}: {problem}"))?;
             }
         }
-        Ok(())
+        self.agreed()
     }
 
-    fn has_settled(&self, wanted: [Height; LEDGERS]) -> bool {
-        self.all.honest().iter().all(|member| {
-            let lives = self.actors.get(*member).map(|actor| &actor.lives);
-            let running = lives.and_then(|lives| lives.first()).and_then(|life| life.running.as_ref());
-            running.is_some_and(|running| {
-                let heads = running.heads();
-                let certified = running.assembled.iter().map(|assembled| assembled.certified());
-                heads
-                    .iter()
-                    .zip(certified)
-                    .zip(wanted)
-                    .all(|((head, certified), wanted)| head.height >= wanted && certified >= wanted)
-            })
+    fn honest_running(&self) -> impl Iterator<Item = Option<&Running>> {
+        self.all.honest().into_iter().map(|member| {
+            let life = self.actors.get(member).and_then(|actor| actor.lives.first());
+            life.and_then(|life| life.running.as_ref())
         })
     }
 
-    /// The certificate of the newest certified block is of the final block, by a quorum.
-    fn certified(
-        &self,
-        ledger: usize,
-        assembled: &bletchley_node::parts::Assembled,
-        wanted: [Height; LEDGERS],
-    ) -> Result<(), String> {
-        let newest = assembled.certified().max(wanted.get(ledger).copied().unwrap_or_default());
+    fn has_settled(&self, wanted: [Height; LEDGERS]) -> bool {
+        self.all.has_decided()
+            && self.honest_running().all(|running| {
+                running.is_some_and(|running| {
+                    let heads = running.heads();
+                    let certified = running.assembled.iter().map(|assembled| assembled.certified());
+                    let stand = heads.iter().zip(certified).zip(wanted);
+                    stand
+                        .into_iter()
+                        .all(|((head, certified), wanted)| head.height >= wanted && certified >= wanted)
+                        && validate_as_decided(running)
+                })
+            })
+    }
+
+    /// Everybody counted the same ballots to the same end.
+    fn agreed(&self) -> Result<(), String> {
+        let running: Vec<&Running> = self.honest_running().flatten().collect();
+        let height = running.iter().map(|running| running.heads()[0].height).min().unwrap_or_default();
+        let stand = running.iter().filter_map(|running| running.governance.as_ref());
+        let digests: Vec<_> =
+            stand.map(|governance| governance.at(height).map(|standing| standing.digest())).collect();
+        let is_one = digests.windows(2).all(|two| two.first() == two.last());
+        if is_one {
+            Ok(())
+        } else {
+            Err(format!("the members stand differently at block {height}: {digests:?}"))
+        }
+    }
+
+    /// The certificate of the newest certified block is of the final block, by a quorum of its epoch's validators.
+    fn certified(&self, ledger: usize, running: &Running, wanted: Height) -> Result<(), String> {
+        let assembled = running.assembled.get(ledger).ok_or("no such ledger")?;
+        let newest = assembled.certified().max(wanted);
         let found = assembled.certificate(newest).map_err(|error| error.to_string())?;
         let certificate = found.ok_or_else(|| format!("block {newest} has no certificate"))?;
-        let everybody: Vec<usize> = (0..self.all.seats.len()).collect();
-        let set = self.all.schedule(&everybody).validators.checkpoint_set();
-        certificate.verify(&set).map_err(|error| error.to_string())?;
+        let schedule = running.schedules.get(ledger).ok_or("no such ledger")?;
+        let validators = schedule.validators(epoch_of(newest, schedule.epoch_blocks()));
+        let validators = validators.ok_or_else(|| format!("nobody validates block {newest}"))?;
+        certificate.verify(&validators.checkpoint_set()).map_err(|error| error.to_string())?;
         if Some(certificate.checkpoint.state) != self.all.chronicle.state_root(ledger, newest) {
             return Err(format!("the certificate of block {newest} is for another state"));
         }
@@ -453,4 +490,14 @@ impl Stage<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether those validate the next block of each ledger whom the members decided on.
+fn validate_as_decided(running: &Running) -> bool {
+    let Some(governance) = &running.governance else { return true };
+    let decided = governance.standing().validators();
+    running.schedules.iter().zip(running.heads()).all(|(schedule, head)| {
+        let epoch = epoch_of(head.height.next(), schedule.epoch_blocks());
+        schedule.validators(epoch).is_some_and(|validators| *validators == decided)
+    })
 }

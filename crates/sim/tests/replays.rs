@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use bletchley_sim::{Misbehaviour, Plan, run};
+use bletchley_sim::{Agreement, Misbehaviour, Plan, run};
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
@@ -21,8 +21,21 @@ fn clients_get_their_transactions_into_blocks() {
 
 #[test]
 fn a_member_that_lies_is_refused_and_named() {
-    let plan = Plan { byzantine: Some((1, Misbehaviour::Lies)), ..Plan::calm(2, 4_000) };
-    let outcome = run(&plan).unwrap();
-    assert!(outcome.refused > 0, "{outcome:?}");
-    assert_eq!(run(&Plan { byzantine: None, ..plan }).unwrap().refused, 0);
+    for agreement in [Agreement::Simplex, Agreement::Tendermint] {
+        let lies = Some((1, Misbehaviour::Lies));
+        let plan = Plan { agreement, byzantine: lies, ..Plan::calm(2, 4_000) };
+        let outcome = run(&plan).unwrap();
+        assert!(outcome.refused > 0, "{outcome:?}");
+        assert_eq!(run(&Plan { byzantine: None, ..plan }).unwrap().refused, 0);
+    }
+}
+
+#[test]
+fn members_come_and_go_by_votes() {
+    for agreement in [Agreement::Simplex, Agreement::Tendermint] {
+        let plan = Plan { agreement, ..Plan::calm(5, 6_000).voting() };
+        let outcome = run(&plan).unwrap();
+        assert_eq!(outcome.decisions, 2, "{outcome:?}");
+        assert_eq!(outcome, run(&plan).unwrap());
+    }
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::panic)]
 
-use bletchley_sim::{Era, Fault, Plan, run};
+use bletchley_sim::{Era, Fault, Plan, Scenario, run};
 use bletchley_storage::Fault as DiskFault;
 
 fn holds(plan: &Plan) {
@@ -13,7 +13,11 @@ fn holds(plan: &Plan) {
 }
 
 fn hold(seeds: std::ops::Range<u64>) {
-    seeds.for_each(|seed| holds(&Plan::of_seed(seed)));
+    hold_in(Scenario::Usual, seeds);
+}
+
+fn hold_in(scenario: Scenario, seeds: std::ops::Range<u64>) {
+    seeds.for_each(|seed| holds(&Plan::of(scenario, seed)));
 }
 
 #[test]
@@ -54,6 +58,26 @@ fn seeds_from_24() {
 #[test]
 fn seeds_from_28() {
     hold(28..32);
+}
+
+#[test]
+fn members_vote_from_200() {
+    hold_in(Scenario::Votes, 200..204);
+}
+
+#[test]
+fn members_vote_from_204() {
+    hold_in(Scenario::Votes, 204..208);
+}
+
+#[test]
+fn tendermint_from_300() {
+    hold_in(Scenario::Tendermint, 300..304);
+}
+
+#[test]
+fn tendermint_from_304() {
+    hold_in(Scenario::Tendermint, 304..308);
 }
 
 /// Every member in turn ends at the n-th operation of a disk after it came back: while it recovers, and in the midst of a block.

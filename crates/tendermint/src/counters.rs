@@ -21,6 +21,7 @@ pub enum Refusal {
 #[derive(Debug, Default)]
 pub struct Counters {
     refused: [AtomicU64; 5],
+    round: AtomicU64,
     rounds_lost: AtomicU64,
     caught_up: AtomicU64,
     equivocations: AtomicU64,
@@ -50,6 +51,12 @@ impl Counters {
         self.refused.get(why as usize).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
+    /// The round that the engine is in, from 0 at every height.
+    #[must_use]
+    pub fn round(&self) -> u64 {
+        self.round.load(Ordering::Relaxed)
+    }
+
     /// Rounds that ended without a decision.
     #[must_use]
     pub fn rounds_lost(&self) -> u64 {
@@ -72,6 +79,10 @@ impl Counters {
         if let Some(count) = self.refused.get(why as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    pub(crate) fn enter(&self, round: u64) {
+        self.round.store(round, Ordering::Relaxed);
     }
 
     pub(crate) fn lose_round(&self) {

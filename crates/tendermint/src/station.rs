@@ -264,6 +264,7 @@ impl Station {
                 Output::DisarmAll => self.timers.clear(),
                 Output::Round(round) => {
                     self.turn = None;
+                    self.counters.enter(round.as_u32().unwrap_or(0).into());
                     if round > Round::ZERO {
                         self.counters.lose_round();
                     }
@@ -423,6 +424,10 @@ impl Station {
             Err(error) if error.is_early() => self.too_early(digest),
             Err(error) => {
                 tracing::warn!(height = self.height, %digest, %error, "tendermint.verify: a proposal is refused");
+                // Whoever proposed the digest signed it, and the digest is of these bytes.
+                if let Some(proposal) = self.proposals.iter().find(|p| p.value == Digest(digest)) {
+                    self.application.refused(Height(self.height), proposal.proposer.0, &error);
+                }
                 self.judge(digest, Verdict::Invalid)
             }
         }

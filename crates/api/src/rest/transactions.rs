@@ -35,7 +35,9 @@ pub(super) async fn submit(
             format!("{count} transactions at once; send at most {SUBMIT_BATCH_MAX}, then the next ones");
         return Err(Refusal::bad("batch", why));
     }
-    let asker = asker.map(|Extension(asker)| asker).filter(|asker| asker.trace.is_followed());
+    let asker = asker.map(|Extension(asker)| asker);
+    let warning = asker.as_ref().and_then(|asker| asker.warning.clone());
+    let asker = asker.filter(|asker| asker.trace.is_followed());
     let (results, refused) = run(&SUBMITS, move || {
         let refused = consortium::refuse(&context, &mut submission.raw);
         let follow = asker.as_ref().map(|asker| follow(asker, context.tokens.ledger(), &submission.raw));
@@ -56,7 +58,11 @@ pub(super) async fn submit(
             Err(error) => json!({ "error": { "code": error.code(), "message": error.to_string() } }),
         })
         .collect();
-    Ok(Json(json!({ "results": list })))
+    let mut answer = json!({ "results": list });
+    if let (Some(warning), Some(object)) = (warning, answer.as_object_mut()) {
+        object.insert("warning".to_owned(), json!(&*warning));
+    }
+    Ok(Json(answer))
 }
 
 /// Follows what decodes; the rest is refused in a moment.

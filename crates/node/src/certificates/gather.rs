@@ -2,7 +2,9 @@
 
 use super::*;
 use bletchley_consensus::last_of;
+use bletchley_ledger::VoteError;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 /// Rosters that are remembered.
 const ROSTERS_MAX: usize = 8;
@@ -28,6 +30,8 @@ pub(super) struct Gathering {
     written_at_ms: u64,
     /// How often others were asked: each time another one.
     turns: usize,
+    /// The newest block that each validator was heard to vote for, and when.
+    pub(super) heard: BTreeMap<PeerId, (Height, Instant)>,
 }
 
 impl Gathering {
@@ -45,7 +49,14 @@ impl Gathering {
             retry_at_ms: 0,
             written_at_ms: 0,
             turns: 0,
+            heard: BTreeMap::new(),
         }
+    }
+
+    /// A validator has voted for a block.
+    fn hear(&mut self, from: PeerId, height: Height) {
+        let newest = self.heard.get(&from).map_or(height, |(newest, _)| height.max(*newest));
+        self.heard.insert(from, (newest, Instant::now()));
     }
 
     pub(super) fn remember(&mut self, epoch: u64, roster: Roster) {
@@ -191,10 +202,11 @@ impl Certificates {
         }
     }
 
-    pub(super) fn take(&self, from: PeerId, message: &[u8]) -> Result<(), Nonsense> {
-        let message = CheckpointMessage::decode(message).map_err(|error| Nonsense(error.to_string()))?;
+    pub(super) fn take(&self, from: PeerId, message: &[u8]) -> Result<(), Refusal> {
+        let message = CheckpointMessage::decode(message);
+        let message = message.map_err(|error| Refusal::new(Refused::Malformed, error))?;
         if self.gathering.lock().forgers.remove(&from) {
-            return Err(Nonsense("a vote that it sent before was not signed by it".to_owned()));
+            return Err(Refusal::new(Refused::Signature, "a vote that it sent before was not signed by it"));
         }
         match message {
             CheckpointMessage::Votes(votes) => {
@@ -210,26 +222,38 @@ impl Certificates {
         }
     }
 
-    fn take_vote(&self, from: PeerId, vote: CheckpointVote) -> Result<(), Nonsense> {
+    fn take_vote(&self, from: PeerId, vote: CheckpointVote) -> Result<(), Refusal> {
         let height = vote.checkpoint.height;
         if height.0 > self.gathering.lock().head.0.saturating_add(AHEAD_BLOCKS_MAX) {
             return Ok(()); // this member is behind, and asks when it comes there
         }
         let Some(roster) = self.roster(height) else { return Ok(()) };
         let voter = roster.validators.get(from).map(|validator| validator.address);
-        let voter = voter.ok_or_else(|| Nonsense(format!("a vote for block {height} by no validator")))?;
+        let voter = voter.ok_or_else(|| {
+            Refusal::new(Refused::NotEntitled, format!("a vote for block {height} by no validator"))
+        })?;
         let mut gathering = self.gathering.lock();
         let offered = gathering.book.offer(voter, vote, &roster.set);
-        let gathered = offered.map_err(|error| Nonsense(error.to_string()))?;
+        let gathered = offered.map_err(|error| {
+            let reason = match error {
+                VoteError::Ledger(_) | VoteError::WrongSet(_) => Refused::WrongLedger,
+                VoteError::Stranger { .. } => Refused::NotEntitled,
+                VoteError::Liar { .. } => Refused::Equivocation,
+                VoteError::Signature { .. } => Refused::Signature,
+            };
+            Refusal::new(reason, error)
+        })?;
+        gathering.hear(from, height);
         self.settle(&mut gathering, &roster, gathered);
         Ok(())
     }
 
-    fn take_certificate(&self, certificate: Certificate) -> Result<(), Nonsense> {
+    fn take_certificate(&self, certificate: Certificate) -> Result<(), Refusal> {
         let checkpoint = certificate.checkpoint;
         let height = checkpoint.height;
         if checkpoint.ledger != self.parts.ledger {
-            return Err(Nonsense(format!("a certificate of block {height} of another ledger")));
+            let problem = format!("a certificate of block {height} of another ledger");
+            return Err(Refusal::new(Refused::WrongLedger, problem));
         }
         let gathering = self.gathering.lock();
         let wanted = gathering.stale.contains(&height) && height <= gathering.head;
@@ -238,9 +262,9 @@ impl Certificates {
             return Ok(()); // it came twice, or late
         }
         let Some(roster) = self.roster(height) else { return Ok(()) };
-        certificate
-            .verify(&roster.set)
-            .map_err(|error| Nonsense(format!("a certificate of block {height}: {error}")))?;
+        certificate.verify(&roster.set).map_err(|error| {
+            Refusal::new(Refused::Signature, format!("a certificate of block {height}: {error}"))
+        })?;
         match self.checkpoint_of(height) {
             Ok(Some(own)) if own == checkpoint => {
                 let mut gathering = self.gathering.lock();

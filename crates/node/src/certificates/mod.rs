@@ -14,6 +14,7 @@ mod reader;
 mod tests;
 mod ticking;
 
+use crate::metrics::{Hear, Refusal, Refused};
 use crate::runner::Certifier;
 use bletchley_consensus::{Nonsense, PeerId, Post, Receive, Schedule, To, Validators, epoch_of};
 use bletchley_cryptlet::keys::Signer;
@@ -25,8 +26,10 @@ use bletchley_ledger::{
 use bletchley_primitives::{Bytes, DecodeError, Height, LedgerId};
 use gather::Gathering;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 pub(crate) use ticking::Ticking;
 
 /// Votes for blocks further above the head than this are not kept: whoever is that far behind asks later.
@@ -138,6 +141,12 @@ impl Certificates {
     /// The newest height with a certificate that is known here.
     pub(crate) fn certified(&self) -> Height {
         self.gathering.lock().certified
+    }
+
+    /// The newest block that each validator was heard to vote for, and how long ago that was.
+    pub(crate) fn heard(&self) -> BTreeMap<PeerId, (Height, Duration)> {
+        let gathering = self.gathering.lock();
+        gathering.heard.iter().map(|(peer, (height, at))| (*peer, (*height, at.elapsed()))).collect()
     }
 
     /// Names of the validators whose signatures the certificate of the head waits for.
@@ -267,12 +276,18 @@ impl Certifier for Certificates {
     }
 }
 
-impl Receive for Certificates {
-    fn receive(&self, from: PeerId, message: Bytes) -> Result<(), Nonsense> {
+impl Hear for Certificates {
+    fn hear(&self, from: PeerId, message: Bytes) -> Result<(), Refusal> {
         let taken = self.take(from, &message);
         if taken.is_err() {
             self.counts.refused.fetch_add(1, Ordering::Relaxed);
         }
         taken
+    }
+}
+
+impl Receive for Certificates {
+    fn receive(&self, from: PeerId, message: Bytes) -> Result<(), Nonsense> {
+        Ok(self.hear(from, message)?)
     }
 }

@@ -4,12 +4,12 @@ use super::{announce, log};
 use crate::config::MemberConfig;
 use crate::node::{Node, NodeConfig};
 use crate::output::Output;
+use crate::stopping::{Signals, Stopping};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Debug, Args)]
 pub(super) struct NodeCommand {
@@ -52,9 +52,9 @@ impl NodeCommand {
 impl Start {
     fn run(self) -> Result<()> {
         let output = Output::new(self.json);
-        let asked = Arc::new(AtomicBool::new(false));
+        let signals = Signals::catch()?;
         if self.until_stdin_closes {
-            watch_stdin(asked.clone())?;
+            watch_stdin(signals.stopping().clone())?;
         }
         let file = MemberConfig::read(&self.config)?;
         let settings =
@@ -72,16 +72,16 @@ impl Start {
         };
         let node = Node::start(config, &|step| output.progress(step))?;
         announce::node(&node, output);
-        node.run_until_stopped(&asked, output)
+        node.run_until_stopped(signals.stopping(), output)
     }
 }
 
-/// Turns `asked` true at the end of the standard input.
-fn watch_stdin(asked: Arc<AtomicBool>) -> Result<()> {
+/// Asks to stop at the end of the standard input.
+fn watch_stdin(stopping: Arc<Stopping>) -> Result<()> {
     let watch = move || {
         let mut ignored = [0u8; 256];
         while std::io::stdin().lock().read(&mut ignored).is_ok_and(|size| size > 0) {}
-        asked.store(true, Ordering::Release);
+        stopping.ask();
     };
     std::thread::Builder::new().name("watch-stdin".to_owned()).spawn(watch).context("starting a thread")?;
     Ok(())

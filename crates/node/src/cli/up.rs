@@ -8,6 +8,7 @@ use crate::founding::{self, NAMES, Plan};
 use crate::genesis::{EngineName, NetworkGenesis};
 use crate::node::{Node, NodeConfig};
 use crate::output::Output;
+use crate::stopping::Signals;
 use crate::supervisor::{Launch, Supervisor};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -15,7 +16,6 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 /// Members of a new consortium when no number is named: the fewest of which one may fail in any way.
 const MEMBERS_DEFAULT: usize = 4;
@@ -94,6 +94,7 @@ impl Up {
     /// One node in this process.
     fn alone(&self, data: DataDir, output: Output) -> Result<()> {
         log::start(&self.log.settings())?;
+        let signals = Signals::catch()?;
         let genesis = NetworkGenesis::read(&data)?;
         self.agree(&data, &genesis)?;
         let port = self.port_base.unwrap_or(API_PORT_DEFAULT);
@@ -107,7 +108,7 @@ impl Up {
         };
         let node = Node::start(config, &|step| output.progress(step))?;
         announce::node(&node, output);
-        node.run_until_stopped(&AtomicBool::new(false), output)
+        node.run_until_stopped(signals.stopping(), output)
     }
 
     /// The consortium that the folder holds.
@@ -161,13 +162,19 @@ impl Up {
             .map(|member| Launch { name: member.name.clone(), data: data.member(&member.name) })
             .collect();
         let archive: Vec<String> = self.archive.then(|| "--archive".to_owned()).into_iter().collect();
-        let supervisor = Supervisor::start(&program, launches, &archive, &|step| output.progress(step))?;
+        let signals = Signals::catch()?;
+        let progress = |step: &str| output.progress(step);
+        let Some(supervisor) = Supervisor::start(&program, launches, &archive, &signals, &progress)? else {
+            return Ok(());
+        };
         output.progress("waiting until the members agree");
-        if !supervisor.await_agreement() {
+        if !supervisor.await_agreement(&signals) && !signals.stopping().is_asked() {
             output.progress("some members are not ready yet; their logs say why");
         }
-        let ready: Vec<Value> = supervisor.ready().cloned().collect();
-        announce::consortium(&ready, &data.root().display().to_string(), output);
-        supervisor.run_until_stopped(output)
+        if !signals.stopping().is_asked() {
+            let ready: Vec<Value> = supervisor.ready().cloned().collect();
+            announce::consortium(&ready, &data.root().display().to_string(), output);
+        }
+        supervisor.run_until_stopped(&signals, output)
     }
 }

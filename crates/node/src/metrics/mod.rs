@@ -15,13 +15,15 @@ mod transport;
 pub use exposition::{CONTENT_TYPE, joined};
 pub use ledger::{Finals, Kept, LedgerMeter};
 pub use peer::{Direction, Traffic};
+pub(crate) use refused::Refusal;
 pub use refused::Refused;
+pub(crate) use transport::{CountedLine, Hear};
 pub use transport::{EVERYBODY, PeerNames};
 
 use crate::status::LedgerStatus;
 use labels::{
-    ApiLabels, CallLabels, KindLabels, LedgerLabels, NodeLabels, PeerLabels, PoolLabels, RefusedLabels,
-    TrafficLabels,
+    AnomalyLabels, ApiLabels, CallLabels, KindLabels, LedgerLabels, NodeLabels, PeerLabels, PoolLabels,
+    RefusedLabels, TrafficLabels,
 };
 use ledger::LedgerFamilies;
 use parking_lot::Mutex;
@@ -74,6 +76,7 @@ pub struct Meters {
     messages: Family<TrafficLabels, Counter>,
     message_bytes: Family<TrafficLabels, Counter>,
     refused: Family<RefusedLabels, Counter>,
+    anomalies: Family<AnomalyLabels, Counter>,
     pub(crate) calls_running: Gauge,
     calls: Family<CallLabels, Counter>,
     disagreements: Counter,
@@ -119,6 +122,7 @@ impl Meters {
             messages: Family::default(),
             message_bytes: Family::default(),
             refused: Family::default(),
+            anomalies: Family::default(),
             calls_running: Gauge::default(),
             calls: Family::default(),
             disagreements: Counter::default(),
@@ -160,6 +164,11 @@ impl Meters {
             "bletchley_net_refused",
             "Input from outside that was refused, by who sent it and why",
             self.refused.clone(),
+        );
+        registry.register(
+            "bletchley_engine_anomalies",
+            "What an engine and its certificates noticed that healthy members do not do, by what it was",
+            self.anomalies.clone(),
         );
         registry.register(
             "bletchley_calls_running",
@@ -220,6 +229,13 @@ impl Meters {
     pub fn refuse(&self, peer: Option<&str>, reason: Refused) {
         let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| self.peer_label(peer));
         self.refused.get_or_create(&RefusedLabels { peer, reason: reason.name() }).inc();
+    }
+
+    /// Sets a count of anomalies that somebody else keeps; it never goes back.
+    pub(crate) fn anomalies_are(&self, ledger: &str, kind: &'static str, total: u64) {
+        let labels = AnomalyLabels { ledger: ledger.to_owned(), kind };
+        let counter = self.anomalies.get_or_create_owned(&labels);
+        counter.inc_by(total.saturating_sub(counter.get()));
     }
 
     /// Counts a delegated call that ended.

@@ -1,5 +1,7 @@
 //! Why input from outside was refused.
 
+use bletchley_consensus::Nonsense;
+
 /// A reason, as the metric `bletchley_net_refused_total` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refused {
@@ -7,52 +9,31 @@ pub enum Refused {
     Nonsense,
     /// It does not decode.
     Malformed,
-    /// It is longer than its protocol allows.
-    Oversized,
-    /// It names another ledger, or another consortium.
+    /// It names another ledger, or validators that the ledger does not have.
     WrongLedger,
-    /// It was heard before, where once is all that is allowed.
-    Replayed,
-    /// It is about heights or epochs that are long past, or too far ahead.
-    OutOfRange,
-    /// A signature does not hold, or belongs to another key than it says.
+    /// A signature or certificate does not hold.
     Signature,
-    /// It is signed by somebody who has no vote in it.
+    /// Whoever sent it has no vote in it.
     NotEntitled,
     /// It contradicts what the same member signed before.
     Equivocation,
     /// A block that does not hold: its execution gives something else.
     InvalidBlock,
-    /// A receipt of a delegated call that does not hold.
+    /// A block whose delegated calls do not hold.
     InvalidReceipt,
-    /// Whoever sent it is no member.
-    Stranger,
-    /// Whoever sent it was a member and is one no longer.
-    Revoked,
-    /// There was more of it than one member may send.
-    Flood,
-    /// An answer to something that nobody asked.
-    Unasked,
 }
 
 impl Refused {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 8] = [
         Self::Nonsense,
         Self::Malformed,
-        Self::Oversized,
         Self::WrongLedger,
-        Self::Replayed,
-        Self::OutOfRange,
         Self::Signature,
         Self::NotEntitled,
         Self::Equivocation,
         Self::InvalidBlock,
         Self::InvalidReceipt,
-        Self::Stranger,
-        Self::Revoked,
-        Self::Flood,
-        Self::Unasked,
     ];
 
     /// Name as the metric's label has it.
@@ -61,19 +42,32 @@ impl Refused {
         match self {
             Self::Nonsense => "nonsense",
             Self::Malformed => "malformed",
-            Self::Oversized => "oversized",
             Self::WrongLedger => "wrong_ledger",
-            Self::Replayed => "replayed",
-            Self::OutOfRange => "out_of_range",
             Self::Signature => "signature",
             Self::NotEntitled => "not_entitled",
-            Self::Equivocation => "equivocation",
             Self::InvalidBlock => "invalid_block",
             Self::InvalidReceipt => "invalid_receipt",
-            Self::Stranger => "stranger",
-            Self::Revoked => "revoked",
-            Self::Flood => "flood",
-            Self::Unasked => "unasked",
+            Self::Equivocation => "equivocation",
         }
+    }
+}
+
+/// A message of a member that is refused: why, for the metric, and what was wrong, for the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub(crate) struct Refusal {
+    pub(crate) reason: Refused,
+    pub(crate) problem: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(reason: Refused, problem: impl std::fmt::Display) -> Self {
+        Self { reason, problem: problem.to_string() }
+    }
+}
+
+impl From<Refusal> for Nonsense {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal.problem)
     }
 }

@@ -25,8 +25,8 @@ fn a_stranger_reads_what_was_counted() {
     let ledger = meters.ledger("tokens");
     (1..=4).for_each(|height| ledger.kept(&kept(height, height * 10)));
     meters.traffic("bank-b", "sync", Direction::In).count(700);
-    meters.refuse(Some("bank-b"), Refused::Replayed);
-    meters.refuse(None, Refused::Stranger);
+    meters.refuse(Some("bank-b"), Refused::Malformed);
+    meters.refuse(None, Refused::Signature);
     meters.answered("rpc", "eth_call", "ok", 2);
     meters.introduce("trade", "bank \"a\"\n");
     let scrape = parsed(&meters.render());
@@ -50,7 +50,7 @@ fn labels_from_outside_are_bounded() {
     let meters = Meters::new();
     for number in 0..2 * METHOD_LABELS_MAX {
         meters.answered("rpc", &format!("method_{number}"), "ok", 1);
-        meters.refuse(Some(&format!("peer-{number}")), Refused::Flood);
+        meters.refuse(Some(&format!("peer-{number}")), Refused::Signature);
     }
     let scrape = parsed(&meters.render());
     let count = |name: &str| scrape.samples.iter().filter(|sample| sample.metric == name).count();

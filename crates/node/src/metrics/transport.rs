@@ -1,7 +1,9 @@
 //! Counts messages between members where they pass the Transport seam, whatever the network is.
 
+use super::refused::Refusal;
 use super::{Direction, Meters, Refused, Traffic};
 use bletchley_consensus::{Nonsense, PeerId, Post, Protocol, Receive, To};
+use bletchley_net::tcp::Line;
 use bletchley_primitives::Bytes;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
@@ -61,21 +63,65 @@ impl Post for CountedPost {
     }
 }
 
-struct CountedReceive {
-    inner: Arc<dyn Receive>,
+/// Receives messages as [`Receive`] does, and says why it refuses one.
+pub(crate) trait Hear: Send + Sync + 'static {
+    /// Takes one message.
+    fn hear(&self, from: PeerId, message: Bytes) -> Result<(), Refusal>;
+}
+
+/// A part that does not say why.
+struct Plain(Arc<dyn Receive>);
+
+impl Hear for Plain {
+    fn hear(&self, from: PeerId, message: Bytes) -> Result<(), Refusal> {
+        let taken = self.0.receive(from, message);
+        taken.map_err(|nonsense| Refusal::new(Refused::Nonsense, nonsense))
+    }
+}
+
+struct Counted<T> {
+    inner: Arc<T>,
     by_peer: ByPeer,
 }
 
-impl Receive for CountedReceive {
+impl<T: Hear> Receive for Counted<T> {
     fn receive(&self, from: PeerId, message: Bytes) -> Result<(), Nonsense> {
         self.by_peer.count(from, message.len());
-        let taken = self.inner.receive(from, message);
-        if let Err(nonsense) = &taken {
-            let peer = self.by_peer.name(from);
-            tracing::info!(peer, protocol = self.by_peer.protocol.name(), %nonsense, "message.refused");
-            self.by_peer.meters.refuse(Some(&peer), Refused::Nonsense);
-        }
-        taken
+        self.inner.hear(from, message).map_err(|refusal| {
+            let (peer, reason) = (self.by_peer.name(from), refusal.reason.name());
+            let protocol = self.by_peer.protocol.name();
+            tracing::info!(peer, protocol, reason, %refusal, "message.refused");
+            self.by_peer.meters.refuse(Some(&peer), refusal.reason);
+            refusal.into()
+        })
+    }
+}
+
+/// A line of the network whose messages are counted.
+pub(crate) struct CountedLine {
+    pub(crate) protocol: Protocol,
+    /// Sends on it.
+    pub(crate) post: Arc<dyn Post>,
+    line: Line,
+    meters: Arc<Meters>,
+    names: PeerNames,
+}
+
+impl CountedLine {
+    pub(crate) fn new(line: Line, meters: &Arc<Meters>, names: &PeerNames) -> Self {
+        let post = meters.counted_post(line.post.clone(), line.protocol, names.clone());
+        Self { protocol: line.protocol, post, line, meters: meters.clone(), names: names.clone() }
+    }
+
+    /// Gives every message on it to `receive` until the network ends.
+    pub(crate) fn listen(self, receive: Arc<dyn Receive>) {
+        self.listen_to(Arc::new(Plain(receive)));
+    }
+
+    /// The same for a part that says why it refuses.
+    pub(crate) fn listen_to(self, hear: Arc<impl Hear>) {
+        let receive = self.meters.counted_hear(hear, self.protocol, self.names);
+        self.line.listen(receive);
     }
 }
 
@@ -101,8 +147,16 @@ impl Meters {
         protocol: Protocol,
         names: PeerNames,
     ) -> Arc<dyn Receive> {
-        let by_peer = self.by_peer(protocol, Direction::In, names);
-        Arc::new(CountedReceive { inner: receive, by_peer })
+        self.counted_hear(Arc::new(Plain(receive)), protocol, names)
+    }
+
+    fn counted_hear(
+        self: &Arc<Self>,
+        inner: Arc<impl Hear>,
+        protocol: Protocol,
+        names: PeerNames,
+    ) -> Arc<dyn Receive> {
+        Arc::new(Counted { inner, by_peer: self.by_peer(protocol, Direction::In, names) })
     }
 
     fn by_peer(self: &Arc<Self>, protocol: Protocol, direction: Direction, names: PeerNames) -> ByPeer {

@@ -12,7 +12,7 @@ use bletchley_consensus::{PeerId, Schedule, epoch_of};
 use bletchley_ledger::Head;
 use bletchley_primitives::{Height, LedgerId};
 use parking_lot::{Mutex, RwLock};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -54,6 +54,10 @@ pub struct LedgerSources {
     pub certified: Probed<Option<Height>>,
     /// Set while the node catches up.
     pub syncing: Probed<Option<SyncProgress>>,
+    /// The newest block that each validator was heard to vote for, and how long ago.
+    pub heard: Probed<BTreeMap<PeerId, (Height, Duration)>>,
+    /// What engine and certificates noticed that should not be, by what it was.
+    pub anomalies: Probed<Vec<(&'static str, u64)>>,
 }
 
 impl std::fmt::Debug for LedgerSources {
@@ -115,6 +119,8 @@ pub struct Observatory {
     sources: NodeSources,
     ledgers: RwLock<Vec<Standing>>,
     quorum: QuorumWatch,
+    /// Why no transaction can become final, as it was last seen.
+    warning: RwLock<Option<Arc<str>>>,
     followed: Arc<Followed>,
     started: Instant,
     watching: Mutex<Option<Watching>>,
@@ -149,6 +155,7 @@ impl Observatory {
             sources,
             ledgers: RwLock::default(),
             quorum: QuorumWatch::default(),
+            warning: RwLock::default(),
             followed: Arc::default(),
             started: Instant::now(),
             watching: Mutex::default(),
@@ -175,15 +182,24 @@ impl Observatory {
         let thread = std::thread::Builder::new().name("observatory".to_owned()).spawn(move || {
             while stopped.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 let Some(this) = this.upgrade() else { return };
-                let connected = (this.sources.connected)();
-                for standing in this.ledgers.read().iter() {
-                    let _ = this.stalled(standing, &connected);
-                }
+                this.watch_quorum();
             }
         });
         let thread = thread.context("starting the thread that watches the quorum")?;
         *self.watching.lock() = Some(Watching { stop, thread });
         Ok(())
+    }
+
+    /// Looks whether blocks can become final, and keeps the answer for whoever sends transactions.
+    fn watch_quorum(&self) {
+        let connected = (self.sources.connected)();
+        let ledgers = self.ledgers.read();
+        let stalled = |standing: &Standing| {
+            let why = self.stalled(standing, &connected)?;
+            Some(format!("{why}, on ledger {}", standing.sources.name))
+        };
+        let all: Vec<String> = ledgers.iter().filter_map(stalled).collect();
+        *self.warning.write() = (!all.is_empty()).then(|| all.join("; ").into());
     }
 
     /// Stops watching.
@@ -197,7 +213,7 @@ impl Observatory {
     /// The report.
     #[must_use]
     pub fn report(&self) -> StatusReport {
-        let (connected, peers) = ((self.sources.connected)(), (self.sources.peers)());
+        let (connected, peers) = ((self.sources.connected)(), self.peers());
         let ledgers: Vec<LedgerStatus> =
             self.ledgers.read().iter().map(|standing| self.ledger(standing, &connected, &peers)).collect();
         let unregistered = (self.sources.unregistered)();
@@ -219,6 +235,21 @@ impl Observatory {
         }
     }
 
+    /// The other members, with what they were heard to vote for.
+    fn peers(&self) -> Vec<PeerStatus> {
+        let mut peers = (self.sources.peers)();
+        for standing in self.ledgers.read().iter() {
+            for (peer, (height, ago)) in (standing.sources.heard)() {
+                let key = peer.to_string();
+                let Some(status) = peers.iter_mut().find(|status| status.peer == key) else { continue };
+                let ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+                status.heights.insert(standing.sources.name.clone(), height);
+                status.last_seen_ms = Some(status.last_seen_ms.map_or(ago_ms, |seen| seen.min(ago_ms)));
+            }
+        }
+        peers
+    }
+
     /// The scrape: what is counted, what is asked now, and what others counted.
     #[must_use]
     pub fn metrics(&self) -> String {
@@ -230,12 +261,13 @@ impl Observatory {
     /// As the interface wants it. `ledger` is the one that its JSON-RPC reaches.
     #[must_use]
     pub fn operation(self: &Arc<Self>, ledger: &str) -> Operation {
-        let (metrics, status, reasons) = (self.clone(), self.clone(), self.clone());
+        let (metrics, status, reasons, warning) = (self.clone(), self.clone(), self.clone(), self.clone());
         Operation {
             ledger: ledger.to_owned(),
             metrics: Arc::new(move || metrics.metrics()),
             status: Arc::new(move || serde_json::to_value(status.report()).unwrap_or_default()),
             reasons: Arc::new(move || reasons.report().reasons),
+            warning: Arc::new(move || warning.warning.read().clone()),
             tally: self.meters.clone(),
             followed: self.followed.clone(),
         }
@@ -328,6 +360,10 @@ impl Observatory {
         meters.calls_ended(CallResult::Unavailable, report.calls.unavailable);
         for ledger in &report.ledgers {
             meters.note(ledger);
+        }
+        for standing in self.ledgers.read().iter() {
+            let LedgerSources { name, anomalies, .. } = &standing.sources;
+            anomalies().into_iter().for_each(|(kind, total)| meters.anomalies_are(name, kind, total));
         }
     }
 }

@@ -6,7 +6,7 @@ pub(crate) mod prompt;
 pub(crate) mod proof;
 pub(crate) mod timeline;
 
-use crate::client::Client;
+use crate::client::{Client, Waiting};
 use alloy_primitives::{Address, B256, Bytes};
 use anyhow::{Context, Result, anyhow, bail};
 use bletchley_cryptlet::keys::Signer;
@@ -221,7 +221,7 @@ impl<'a> TokenLedger<'a> {
 
     /// Waits until a transaction is final.
     pub(crate) fn await_final(&self, id: TxId) -> Result<Final> {
-        let (started, mut pause_ms) = (Instant::now(), 2);
+        let (started, mut pause_ms, mut waiting) = (Instant::now(), 2, Waiting::default());
         loop {
             let status = self.client.find(&format!("/v1/tokens/transactions/{id}"))?;
             let status = status.with_context(|| {
@@ -230,10 +230,11 @@ impl<'a> TokenLedger<'a> {
             if let Some(height) = status.get("height").and_then(Value::as_u64) {
                 return Ok(Final { id, height });
             }
+            waiting.say(self.client);
             if started.elapsed() > FINAL_TIMEOUT {
-                bail!(
-                    "no block took transaction {id} within {FINAL_TIMEOUT:?}; is the node still making blocks?"
-                );
+                let why = self.client.warning();
+                let why = why.unwrap_or_else(|| "is the node still making blocks?".to_owned());
+                bail!("no block took transaction {id} within {FINAL_TIMEOUT:?}; {why}");
             }
             std::thread::sleep(Duration::from_millis(pause_ms));
             pause_ms = (pause_ms * 2).min(FINAL_PAUSE_MS_MAX);

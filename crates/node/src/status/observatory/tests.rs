@@ -22,8 +22,14 @@ fn world() -> World {
     let seen = connected.clone();
     let mut node = NodeSources::alone("trade", "bank-a", peer(1));
     node.connected = Arc::new(move || seen.lock().clone());
-    node.peers =
-        Arc::new(|| vec![PeerStatus { name: "bank-b".to_owned(), connected: true, ..PeerStatus::default() }]);
+    node.peers = Arc::new(|| {
+        vec![PeerStatus {
+            name: "bank-b".to_owned(),
+            peer: peer(2).to_string(),
+            connected: true,
+            ..PeerStatus::default()
+        }]
+    });
     node.extra =
         Arc::new(|| "# HELP theirs Theirs.\n# TYPE theirs counter\ntheirs_total 5\n# EOF\n".to_owned());
     let observatory = Observatory::new(meters.clone(), node);
@@ -64,6 +70,8 @@ fn world() -> World {
                 left_ms: None,
             }),
         }),
+        heard: Arc::new(|| [(peer(2), (Height(24), Duration::from_secs(1)))].into_iter().collect()),
+        anomalies: Arc::new(|| vec![("round_lost", 3)]),
     });
     World { observatory, running, syncing, connected }
 }
@@ -77,6 +85,8 @@ fn a_node_that_is_well_says_so() {
     assert_eq!((ledger.epoch, ledger.height, ledger.quorum), (2, Height(25), 3));
     assert_eq!(ledger.validators.iter().filter(|validator| validator.connected).count(), 4);
     assert_eq!(ledger.validators.iter().find(|validator| validator.this).unwrap().name, "bank-a");
+    let heard = ledger.validators.iter().find(|validator| validator.name == "bank-b").unwrap();
+    assert_eq!((heard.height, heard.last_seen_ms), (Some(Height(24)), Some(1_000)));
     let text = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<StatusReport>(&text).unwrap(), report);
 }
@@ -101,9 +111,15 @@ fn every_reason_is_named() {
             "no quorum: waiting for bank-b and regulator (2 of 4 connected, 3 needed), on ledger tokens",
         ]
     );
+    assert_eq!((world.observatory.operation("tokens").warning)(), None, "nobody has looked yet");
+    world.observatory.watch_quorum();
+    let warning = (world.observatory.operation("tokens").warning)();
+    assert_eq!(warning.as_deref(), reasons.last().copied());
     let metrics = world.observatory.metrics();
     assert!(metrics.contains("bletchley_engine_quorum{ledger=\"tokens\"} 0\n"), "{metrics}");
     *world.connected.lock() = [peer(2), peer(3)].into_iter().collect();
+    world.observatory.watch_quorum();
+    assert_eq!((world.observatory.operation("tokens").warning)(), None);
     assert_eq!(world.observatory.report().reasons.len(), 2);
 }
 
@@ -117,6 +133,10 @@ fn one_scrape_has_ours_and_theirs() {
     }
     assert!(
         metrics.contains("bletchley_pool_transactions{ledger=\"tokens\",state=\"deferred\"} 1\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("bletchley_engine_anomalies_total{ledger=\"tokens\",kind=\"round_lost\"} 3\n"),
         "{metrics}"
     );
     assert!(metrics.contains("bletchley_certificate_missing_blocks{ledger=\"tokens\"} 1\n"), "{metrics}");

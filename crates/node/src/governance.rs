@@ -14,6 +14,7 @@ use bletchley_token::{Action, EntryRevision, TokenMachine, Transaction};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Name of the root ledger: the token ledger, which is also the registry and the place of votes.
 pub const ROOT_LEDGER: &str = "tokens";
@@ -38,6 +39,8 @@ type Listener = Box<dyn Fn(&Change) + Send + Sync>;
 struct Inner {
     history: RwLock<ConsortiumHistory>,
     listeners: RwLock<Vec<Listener>>,
+    /// Statements that were turned away before they came to the ledger.
+    turned_away: AtomicU64,
 }
 
 /// The consortium, up to date with the root ledger: once a commit there has returned, its entries are counted.
@@ -142,6 +145,7 @@ impl Governance {
         let inner = Arc::new(Inner {
             history: RwLock::new(ConsortiumHistory::new(genesis)?),
             listeners: RwLock::new(Vec::new()),
+            turned_away: AtomicU64::new(0),
         });
         // A block that is committed meanwhile waits for this lock, then finds what it brought read or not.
         let mut history = inner.history.write();
@@ -198,7 +202,16 @@ impl Governance {
             return Ok(());
         }
         let history = self.inner.history.read();
-        history.now().admits(&entry.payload, author, history.head().next()).map(drop)
+        let admitted = history.now().admits(&entry.payload, author, history.head().next());
+        admitted.map(drop).inspect_err(|_| {
+            self.inner.turned_away.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    /// Statements that were turned away since the start: of people who are no members, about what is closed, and the like.
+    #[must_use]
+    pub fn turned_away(&self) -> u64 {
+        self.inner.turned_away.load(Ordering::Relaxed)
     }
 
     /// Who validates the root ledger when.

@@ -70,6 +70,67 @@ describe("four members", { ...options, timeout: 10 * MINUTES }, () => {
   });
 });
 
+/** The samples of a scrape: by name and labels, as they stand. */
+async function scrape(member) {
+  const { status, body } = await member.get("/metrics");
+  assert.equal(status, 200, member.name);
+  const lines = body.split("\n").filter((line) => line && !line.startsWith("#"));
+  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(" ")), Number(line.slice(line.lastIndexOf(" ") + 1))]));
+}
+
+describe("what four members say of themselves", { ...options, timeout: 5 * MINUTES }, () => {
+  test("their metrics agree with each other and with their status", async () => {
+    await load.transfer(1);
+    await consortium.movesOn();
+    for (const member of consortium.members) {
+      const samples = await until(`${member.name} has heard the others vote`, async () => {
+        const found = await scrape(member);
+        const heard = consortium.members
+          .filter((other) => other !== member)
+          .flatMap((other) => ["messages", "message_bytes"].map((what) => found.get(`bletchley_net_${what}_total{peer="${other.name}",protocol="checkpoints",direction="in"}`)));
+        return heard.every((count) => count > 0) && found;
+      });
+      for (const other of consortium.members.filter((one) => one !== member)) {
+        assert.equal(samples.get(`bletchley_net_peer_connected{peer="${other.name}"}`), 1);
+      }
+      const refused = [...samples.keys()].filter((name) => name.startsWith("bletchley_net_refused_total"));
+      assert.deepEqual(refused, [], `${member.name} refuses nothing of honest members`);
+      const { ledgers, peers } = await member.status();
+      for (const { name, height, validators, round } of ledgers) {
+        const of = (metric) => samples.get(`${metric}{ledger="${name}"}`);
+        assert.ok(of("bletchley_ledger_height") > 0 && of("bletchley_ledger_height") <= height, `${member.name}: height of ${name}`);
+        assert.equal(of("bletchley_engine_quorum"), 1);
+        assert.equal(of("bletchley_engine_running"), 1);
+        assert.ok(of("bletchley_engine_round") >= 0 && round >= 0, `${member.name}: round of ${name}`);
+        const [count, sum] = ["count", "sum"].map((end) => of(`bletchley_ledger_finality_seconds_${end}`));
+        assert.ok(count > 0 && sum / count < 60, `${member.name}: finality of ${name}: ${sum} s over ${count} blocks`);
+        assert.equal(validators.filter(({ connected }) => connected).length, 4);
+        assert.ok(validators.every((validator) => validator.this || validator.height > 0), `${member.name} heard all vote on ${name}`);
+      }
+      assert.equal(peers.length, 3);
+    }
+  });
+
+  test("prove a receipt to whoever has the genesis document", async () => {
+    const [member, another] = consortium.members;
+    const [hash] = [...load.receipts.keys()].slice(-1);
+    const file = join(consortium.data, "receipt.json");
+    const proved = await bletchley("prove", "receipt", hash, "--data", consortium.data, "--member", another.name, "--save", file);
+    assert.equal(proved.code, 0, `${proved.stdout}\n${proved.stderr}`);
+    const genesis = join(member.data, "genesis.json");
+    const checked = await bletchley("check", file, "--genesis", genesis);
+    assert.equal(checked.code, 0, `${checked.stdout}\n${checked.stderr}`);
+    assert.match(checked.stdout, /of 4 validators signed/);
+    const text = readFileSync(file, "utf8");
+    const { certificate } = JSON.parse(text).finality;
+    const [signature] = certificate.signatures.map((one) => one.signature ?? one);
+    const digit = signature.at(20) === "0" ? "1" : "0";
+    writeFileSync(file, text.replaceAll(signature.slice(2), `${signature.slice(2, 20)}${digit}${signature.slice(21)}`));
+    const refused = await bletchley("check", file, "--genesis", genesis);
+    assert.equal(refused.code, 2, `${refused.stdout}\n${refused.stderr}`);
+  });
+});
+
 describe("under load", { ...options, timeout: 15 * MINUTES }, () => {
   before(() => load.start());
 
@@ -102,6 +163,15 @@ describe("under load", { ...options, timeout: 15 * MINUTES }, () => {
         return !ready && reasons.some((reason) => /bank-a/.test(reason) && /regulator/.test(reason));
       });
     }
+    const [waiting] = consortium.living;
+    await until("it says so to whoever sends a transaction", async () => {
+      const body = JSON.stringify({ raw: [] });
+      const headers = { "content-type": "application/json" };
+      const answer = await fetch(`${waiting.rpc}/v1/tokens/transactions`, { method: "POST", headers, body });
+      const { warning } = await answer.json();
+      const named = (text) => /bank-a/.test(text) && /regulator/.test(text);
+      return named(warning) && named(answer.headers.get("x-bletchley-warning"));
+    });
     const stood = await Promise.all(consortium.living.map((member) => member.height()));
     const { blocks } = await consortium.commonBlock(consortium.living);
     const [waits] = consortium.living;

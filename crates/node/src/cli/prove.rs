@@ -2,7 +2,6 @@
 
 use super::Common;
 use crate::client::Client;
-use crate::data::DataDir;
 use crate::genesis::NetworkGenesis;
 use crate::proofs;
 use alloy_primitives::{Address, B256, U256};
@@ -19,8 +18,12 @@ use std::path::PathBuf;
 pub(super) struct Prove {
     #[command(subcommand)]
     what: What,
+}
+
+#[derive(Debug, Args)]
+struct Manner {
     /// Write the proof into a file instead of printing it.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
@@ -32,11 +35,15 @@ enum What {
     Tx {
         /// Its hash.
         hash: B256,
+        #[command(flatten)]
+        manner: Manner,
     },
     /// What became of a transaction, and what it logged.
     Receipt {
         /// The transaction's hash.
         hash: B256,
+        #[command(flatten)]
+        manner: Manner,
     },
     /// What an account holds, and some of its slots.
     State {
@@ -44,26 +51,28 @@ enum What {
         address: Address,
         /// Slots of its storage.
         slots: Vec<U256>,
+        #[command(flatten)]
+        manner: Manner,
     },
 }
 
 impl Prove {
     pub(super) fn run(self) -> Result<()> {
-        let data = DataDir::new(&self.common.data);
-        let path = match &self.what {
-            What::Tx { hash } => format!("/v1/evm/proofs/transactions/{hash}"),
-            What::Receipt { hash } => format!("/v1/evm/proofs/receipts/{hash}"),
-            What::State { address, slots } => {
+        let (path, Manner { save, common }) = match self.what {
+            What::Tx { hash, manner } => (format!("/v1/evm/proofs/transactions/{hash}"), manner),
+            What::Receipt { hash, manner } => (format!("/v1/evm/proofs/receipts/{hash}"), manner),
+            What::State { address, slots, manner } => {
                 let slots: Vec<String> = slots.iter().map(|slot| format!("{slot:#x}")).collect();
-                format!("/v1/evm/proofs/state/{address}?slots={}", slots.join(","))
+                (format!("/v1/evm/proofs/state/{address}?slots={}", slots.join(",")), manner)
             }
         };
+        let data = common.folder()?;
         let answer = Client::of(&data)?.rest("GET", &path, None)?;
         // What a stranger would refuse is not worth a file.
         proofs::check(&NetworkGenesis::read(&data)?, &answer).context("the node's proof does not hold")?;
         let mut text = serde_json::to_vec_pretty(&answer)?;
         text.push(b'\n');
-        match &self.save {
+        match &save {
             Some(file) => std::fs::write(file, text).with_context(|| format!("writing {}", file.display())),
             None => std::io::stdout().lock().write_all(&text).context("writing the proof"),
         }
@@ -91,7 +100,7 @@ impl Check {
         let answer = proofs::read(&self.file)?;
         let genesis = match &self.genesis {
             Some(path) => NetworkGenesis::read_file(path)?,
-            None => NetworkGenesis::read(&DataDir::new(&self.common.data))?,
+            None => NetworkGenesis::read(&self.common.folder()?)?,
         };
         let proved = match proofs::check(&genesis, &answer) {
             Ok(proved) => proved,

@@ -1,6 +1,6 @@
 //! `bletchley status`.
 
-use super::Common;
+use super::{Common, top};
 use crate::data::DataDir;
 use crate::status::{Members, Tone, board};
 use anyhow::Result;
@@ -23,7 +23,7 @@ impl Status {
         let output = self.common.output();
         let views = Members::of(&DataDir::new(&self.common.data))?.look();
         views.iter().for_each(|view| output.event(&view.json()));
-        for line in board(&views) {
+        for line in board(&views, top::width()) {
             output.line(match line.tone {
                 Tone::Heading => output.bold(&line.text),
                 Tone::Plain => line.text,

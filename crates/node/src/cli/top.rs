@@ -77,8 +77,15 @@ fn follow(output: Output, looks: &Receiver<Vec<MemberView>>) -> Result<()> {
 
 fn print(output: Output, views: &[MemberView], history: &History) {
     views.iter().for_each(|view| output.event(&view.json()));
-    board(views).into_iter().chain(history.lines(80)).for_each(|line| output.line(line.text));
+    board(views, width()).into_iter().chain(history.lines(80)).for_each(|line| output.line(line.text));
     output.line("");
+}
+
+/// Columns of the terminal; any number where the output goes elsewhere.
+pub(super) fn width() -> usize {
+    let is_terminal = std::io::stdout().is_terminal();
+    let size = is_terminal.then(terminal::size).and_then(Result::ok);
+    size.map_or(usize::MAX, |(width, _)| usize::from(width))
 }
 
 /// The terminal while it shows the board; as before when dropped.
@@ -137,7 +144,7 @@ fn draw(views: &[MemberView], history: &History) -> Result<()> {
     let (width, height) = terminal::size()?;
     let (width, height) = (usize::from(width), usize::from(height));
     let dim = |text: &str| Line { tone: Tone::Dim, text: text.to_owned() };
-    let mut lines = if views.is_empty() { vec![dim("asking the members ...")] } else { board(views) };
+    let mut lines = if views.is_empty() { vec![dim("asking the members ...")] } else { board(views, width) };
     lines.push(dim(""));
     lines.extend(history.lines(width));
     let room = height.saturating_sub(1);

@@ -253,6 +253,7 @@ fn an_entry_that_would_be_passed_over_is_refused_before_it_is_submitted() {
     assert_eq!(world.governance.admits_transaction(b"consortium, but no transaction"), Ok(()));
     let elsewhere = Entry { namespace: "cryptlet".to_owned(), ..entry("proposal", &propose) };
     assert_eq!(world.governance.admits(&elsewhere, Address::ZERO), Ok(()));
+    assert_eq!(world.governance.turned_away(), 1);
     // What comes all the same changes nothing, and is remembered.
     world.block(&[strange]);
     let report = world.governance.report();

@@ -52,8 +52,29 @@ const COLUMNS: [Column; 13] = [
     Column("PEERS", Side::Right),
 ];
 
-/// The board for a look at all members.
-pub(crate) fn board(views: &[MemberView]) -> Vec<Line> {
+/// What is left out where there is no room, in this order.
+const LEFT_OUT: [&str; 7] = ["HEAD", "ENGINE", "EPOCH", "CERTIFIED", "POOL", "LAST BLOCK", "TX/S"];
+
+/// The table with every column, or with as many as a terminal of this width has room for.
+fn fitting(cells: &[Vec<String>], width: usize) -> Vec<String> {
+    let mut out = table(&COLUMNS, cells);
+    for count in 1..=LEFT_OUT.len() {
+        if out.iter().all(|line| line.chars().count() <= width) {
+            break;
+        }
+        let absent = LEFT_OUT.get(..count).unwrap_or_default();
+        let stays = |index: usize| COLUMNS.get(index).is_none_or(|column| !absent.contains(&column.0));
+        let columns: Vec<Column> = COLUMNS.into_iter().filter(|column| !absent.contains(&column.0)).collect();
+        let kept = |row: &Vec<String>| -> Vec<String> {
+            row.iter().enumerate().filter(|(index, _)| stays(*index)).map(|(_, cell)| cell.clone()).collect()
+        };
+        out = table(&columns, &cells.iter().map(kept).collect::<Vec<_>>());
+    }
+    out
+}
+
+/// The board for a look at all members, on a terminal of this width.
+pub(crate) fn board(views: &[MemberView], width: usize) -> Vec<Line> {
     let up = views.iter().filter(|view| view.state.is_ok()).count();
     let reports = || views.iter().filter_map(|view| view.state.as_ref().ok());
     let consortium = reports().next().map_or("no member answers", |report| report.consortium.as_str());
@@ -61,7 +82,7 @@ pub(crate) fn board(views: &[MemberView]) -> Vec<Line> {
     let mut lines = vec![line(Tone::Heading, format!("{consortium}: {} {members}, {up} up", views.len()))];
     let rows: Vec<(Tone, Vec<String>)> = views.iter().flat_map(rows).collect();
     let cells: Vec<Vec<String>> = rows.iter().map(|(_, cells)| cells.clone()).collect();
-    let mut texts = table(&COLUMNS, &cells).into_iter();
+    let mut texts = fitting(&cells, width).into_iter();
     lines.extend(texts.next().map(|heading| line(Tone::Dim, heading)));
     lines.extend(texts.zip(&rows).map(|(text, (tone, _))| line(*tone, text)));
     lines.extend(remarks(views));
@@ -240,9 +261,20 @@ mod tests {
     }
 
     #[test]
+    fn a_narrow_terminal_shows_what_matters_most() {
+        let row: Vec<String> = COLUMNS.iter().map(|column| column.0.to_lowercase()).collect();
+        let heading = |width| fitting(std::slice::from_ref(&row), width).first().cloned().unwrap_or_default();
+        assert!(heading(usize::MAX).contains("HEAD ") && heading(usize::MAX).ends_with("PEERS"));
+        let narrow = heading(80);
+        assert!(narrow.chars().count() <= 80 && narrow.ends_with("PEERS"), "{narrow}");
+        assert!(narrow.contains("FINALITY") && !narrow.contains("ENGINE"), "{narrow}");
+        assert!(heading(10).contains("HEIGHT"), "what is needed stays, whatever the width");
+    }
+
+    #[test]
     fn who_is_down_is_shown_as_such() {
         let view = MemberView { name: "bank-b".to_owned(), state: Err("not running".to_owned()) };
-        let lines: Vec<String> = board(&[view]).into_iter().map(|line| line.text).collect();
+        let lines: Vec<String> = board(&[view], usize::MAX).into_iter().map(|line| line.text).collect();
         assert_eq!(lines.first().map(String::as_str), Some("no member answers: 1 member, 0 up"));
         assert!(lines.iter().any(|line| line.starts_with("bank-b  down")), "{lines:#?}");
         assert!(lines.iter().any(|line| line == "bank-b: down: not running"), "{lines:#?}");

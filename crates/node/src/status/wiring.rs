@@ -37,6 +37,11 @@ impl Ledgers {
             &engines.tokens,
         );
         beside(&mut sources, engines.beside_tokens.as_ref(), &extra);
+        let (governance, others) = (self.governance.clone(), sources.anomalies.clone());
+        sources.anomalies = Arc::new(move || {
+            let turned_away = ("statement_turned_away", governance.turned_away());
+            others().into_iter().chain([turned_away]).collect()
+        });
         sources.pool = pool;
         observatory.add(sources);
         let (evm, machine) = (self.evm.clone(), self.evm.machine());

@@ -2,6 +2,7 @@
 //! libraries under it. The node then stops in order and starts again in place, as if it had been restarted by hand.
 
 use anyhow::{Context, Error};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -32,8 +33,23 @@ impl ClockWatch {
     }
 }
 
-/// Starts this program again in this process, with the same arguments; returns only when that fails.
-pub(crate) fn start_again() -> Error {
+/// Where the program that starts again is told the address that its clients know.
+const ADDRESS_VARIABLE: &str = "BLETCHLEY_API_AGAIN";
+
+/// Where the interface listens: as configured, or, when the system was to pick the port, where it listened before this program
+/// started again.
+pub(crate) fn address_again(configured: SocketAddr) -> SocketAddr {
+    known_or(configured, std::env::var(ADDRESS_VARIABLE).ok().as_deref())
+}
+
+fn known_or(configured: SocketAddr, before: Option<&str>) -> SocketAddr {
+    let before = before.and_then(|text| text.parse::<SocketAddr>().ok());
+    before.filter(|before| configured.port() == 0 && before.ip() == configured.ip()).unwrap_or(configured)
+}
+
+/// Starts this program again in this process, with the same arguments and, for its clients, at the same address; returns only
+/// when that fails.
+pub(crate) fn start_again(address: SocketAddr) -> Error {
     let mut arguments = std::env::args_os();
     let name = arguments.next();
     let program = match std::env::current_exe().context("finding this program to start it again") {
@@ -44,13 +60,24 @@ pub(crate) fn start_again() -> Error {
     if let Some(name) = name {
         command.arg0(name);
     }
-    let error = command.args(arguments).exec();
+    let error = command.args(arguments).env(ADDRESS_VARIABLE, address.to_string()).exec();
     Error::new(error).context("starting again after the clock was set back; start the node by hand")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_the_system_picked_stays_the_same() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap_or_else(|_| unreachable!("{text}"));
+        let (any, named) = (address("127.0.0.1:0"), address("127.0.0.1:8545"));
+        assert_eq!(known_or(any, Some("127.0.0.1:40123")), address("127.0.0.1:40123"));
+        assert_eq!(known_or(named, Some("127.0.0.1:40123")), named);
+        for before in [None, Some("nonsense"), Some("127.0.0.2:40123")] {
+            assert_eq!(known_or(any, before), any);
+        }
+    }
 
     #[test]
     fn a_step_back_is_told_from_a_clock_that_runs_jumps_ahead_or_slews() {

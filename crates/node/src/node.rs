@@ -5,7 +5,7 @@ use crate::bootstrap::{self, Bootstrapping, MembersNow};
 use crate::calls::hosts_of;
 use crate::certificates::Ticking;
 use crate::client::Running;
-use crate::clock::{ClockWatch, start_again};
+use crate::clock::{ClockWatch, address_again, start_again};
 use crate::data::DataDir;
 use crate::dev::Steering;
 use crate::engines::{EngineThread, Folding};
@@ -87,7 +87,7 @@ impl Node {
         let identity = Identity::open(data, &genesis, config.member.as_deref())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         // The port comes first: a node that cannot be reached should not begin to make blocks.
-        let listener = runtime.block_on(listen(config.api))?;
+        let listener = runtime.block_on(listen(address_again(config.api)))?;
         progress("opening the ledgers");
         let ledgers = Ledgers::open(&config, &genesis, &identity)?;
         let (report, ended) = channel();
@@ -193,6 +193,7 @@ impl Node {
     pub fn run_until_stopped(self, stopping: &Stopping, output: Output) -> Result<()> {
         let clock = (!self.genesis.dev).then(ClockWatch::new);
         let why = self.runtime.block_on(stop_asked(stopping, &self.ended, clock))?;
+        let address = self.server.address();
         output.progress("stopping");
         self.stop();
         match why {
@@ -200,7 +201,7 @@ impl Node {
             Why::Failed(error) => Err(error.into()),
             Why::ClockSetBack => {
                 tracing::warn!("node.clock: the computer's clock was set back; the node starts again");
-                Err(start_again())
+                Err(start_again(address))
             }
         }
     }

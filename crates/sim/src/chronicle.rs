@@ -1,6 +1,6 @@
 //! What every honest member holds final, watched all the time.
 
-use crate::plan::LEDGERS;
+use crate::plan::{Agreement, LEDGERS};
 use bletchley_consensus::{Application, ApplicationError, PeerId, Post, Proposal, To};
 use bletchley_ledger::{Block, Checkpoint, CheckpointMessage, Head};
 use bletchley_primitives::{B256, BlockHash, Bytes, Height, TimestampMs};
@@ -21,6 +21,8 @@ struct Entry {
 struct Books {
     history: [BTreeMap<Height, Entry>; LEDGERS],
     seals: BTreeMap<(usize, Height), Bytes>,
+    /// Every quorum makes a seal of its own.
+    seals_differ: bool,
     /// The newest block that a reader could see, by member and ledger.
     seen: BTreeMap<(usize, usize), Height>,
     votes: BTreeMap<(usize, usize, Height), Checkpoint>,
@@ -52,6 +54,12 @@ impl Books {
 }
 
 impl Chronicle {
+    /// Of members that agree like this: tendermint's seals are the votes that a member happened to have.
+    pub(crate) fn of(agreement: Agreement) -> Self {
+        let seals_differ = agreement == Agreement::Tendermint;
+        Self(Mutex::new(Books { seals_differ, ..Books::default() }))
+    }
+
     /// A reader looks at a member's head.
     pub(crate) fn seen(&self, member: usize, ledger: usize, head: &Head) {
         self.0.lock().enter(member, ledger, head);
@@ -117,6 +125,9 @@ impl Chronicle {
             ));
         }
         books.enter(member, ledger, head);
+        if books.seals_differ {
+            return;
+        }
         let known = books.seals.entry((ledger, head.height)).or_insert_with(|| seal.clone()).clone();
         if known != seal {
             books.problems.push(format!("two seals: {seal} and {known} for block {}", head.height));

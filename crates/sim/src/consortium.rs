@@ -86,7 +86,7 @@ impl Consortium {
         let seats = (0..plan.seats()).map(|member| seat(plan, member)).collect();
         Self {
             seats,
-            chronicle: Arc::default(),
+            chronicle: Arc::new(Chronicle::of(plan.agreement)),
             clients: Clients::new(plan.seed),
             draw: Numbers::new(plan.seed.wrapping_add(1) << 8),
             decided: 0,

@@ -11,6 +11,7 @@ mod consortium;
 mod liar;
 mod load;
 mod member;
+mod noise;
 mod plan;
 mod politics;
 mod replay;

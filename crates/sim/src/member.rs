@@ -4,6 +4,7 @@ use crate::broken::{BrokenRunner, Bug, ForgetfulDisk};
 use crate::chronicle::{Chronicle, Watched, WatchedPost};
 use crate::consortium::{Roll, TOKENS, token_genesis};
 use crate::liar::Liar;
+use crate::noise::{self, Remembered, Remembering};
 use crate::plan::{Agreement, LEDGERS, Misbehaviour};
 use bletchley_consensus::{Application, PeerId, Post, Protocol, Receive, Schedule};
 use bletchley_crypto::SecretKey;
@@ -63,6 +64,8 @@ pub(crate) struct Job {
     pub(crate) settings: Settings,
     pub(crate) control: Control,
     pub(crate) manager: Manager,
+    /// What it said on its lines beside the engines, if it makes noise.
+    pub(crate) remembered: Remembered,
 }
 
 /// A member that runs.
@@ -206,7 +209,7 @@ impl Job {
             Some(Misbehaviour::Lies) => {
                 Arc::new(Liar { inner, lies: Some(Mutex::new(Numbers::new(self.seed.wrapping_add(3)))) })
             }
-            Some(Misbehaviour::Twins) => inner,
+            Some(Misbehaviour::Twins | Misbehaviour::Noise) => inner,
             None => {
                 let (chronicle, member, honest) = (self.chronicle.clone(), self.member, self.honest.clone());
                 Arc::new(Watched { inner, chronicle, member, ledger, honest })
@@ -216,7 +219,7 @@ impl Job {
 
     fn watched(&self, inner: Arc<dyn Post>, ledger: usize) -> Arc<dyn Post> {
         if !self.is_honest {
-            return inner;
+            return self.remembering(inner);
         }
         let peer = bletchley_net::peer_id(&self.peer.public_key());
         Arc::new(WatchedPost { inner, chronicle: self.chronicle.clone(), member: self.member, ledger, peer })
@@ -235,8 +238,29 @@ impl Job {
             schedule,
             validator: Arc::new(self.validator.clone()),
             checkpoints: self.watched(ports.checkpoints.0.clone(), number),
-            transactions: ports.transactions.0.clone(),
+            transactions: self.remembering(ports.transactions.0.clone()),
         }
+    }
+
+    fn remembering(&self, inner: Arc<dyn Post>) -> Arc<dyn Post> {
+        if self.misbehaviour == Some(Misbehaviour::Noise) {
+            return Arc::new(Remembering { inner, remembered: self.remembered.clone() });
+        }
+        inner
+    }
+
+    /// Says what no honest member says, if that is its way.
+    fn make_noise(&self, context: &Context, ports: [&Ports; LEDGERS]) {
+        if self.misbehaviour != Some(Misbehaviour::Noise) {
+            return;
+        }
+        let channels = ports.into_iter().flat_map(|ports| {
+            let EngineChannels { votes, certificates, resolver, backfill, blocks } = &ports.engine;
+            let beside = [&ports.transactions.1, &ports.checkpoints.1];
+            [votes, certificates, resolver, backfill, blocks].into_iter().chain(beside)
+        });
+        let channels: Vec<&Pair<Sender>> = channels.collect();
+        noise::speak(context.child("noise"), &channels, self.remembered.clone(), self.seed);
     }
 
     fn waking(&self) -> Waking {
@@ -373,6 +397,7 @@ impl Job {
         let evm_id = self.evm_genesis.ledger_id();
         let (token_ports, evm_ports) =
             (join(&mut hub, TOKENS, &self).await?, join(&mut hub, evm_id, &self).await?);
+        self.make_noise(&context, [&token_ports, &evm_ports]);
         let (token_ready, tokens, governance) = self.ready_tokens(&token_ports, now_ms(&context))?;
         let root = (tokens.clone(), governance.as_ref());
         let (evm_ready, evm) = self.ready_evm(&evm_ports, root, now_ms(&context))?;

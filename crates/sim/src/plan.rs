@@ -76,6 +76,8 @@ pub enum Misbehaviour {
     Silence,
     /// It proposes blocks that do not hold.
     Lies,
+    /// It proposes and votes as it should, and says on every channel what no honest member says.
+    Noise,
     /// It runs twice with one key, each half talking to a part of the members: two proposals for one view, and votes that
     /// contradict each other (Bano et al., "Twins: BFT Systems Made Robust").
     Twins,

@@ -242,6 +242,7 @@ impl Stage<'_> {
             settings: Settings::new(Duration::from_millis(PACE_MS), Duration::from_millis(HEARTBEAT_MS)),
             control: control.clone(),
             manager: self.oracle.manager(),
+            remembered: Arc::default(),
         })
     }
 

@@ -31,6 +31,15 @@ fn a_member_that_lies_is_refused_and_named() {
 }
 
 #[test]
+fn noise_on_every_channel_disturbs_nobody() {
+    for agreement in [Agreement::Simplex, Agreement::Tendermint] {
+        let noise = Some((3, Misbehaviour::Noise));
+        let outcome = run(&Plan { agreement, byzantine: noise, ..Plan::calm(7, 5_000) }).unwrap();
+        assert!(outcome.transactions > 50, "{outcome:?}");
+    }
+}
+
+#[test]
 fn members_come_and_go_by_votes() {
     for agreement in [Agreement::Simplex, Agreement::Tendermint] {
         let plan = Plan { agreement, ..Plan::calm(5, 6_000).voting() };

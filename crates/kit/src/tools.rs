@@ -2,6 +2,7 @@
 //! of its own that appears whole or not at all.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs, io,
     path::{Path, PathBuf},
     process::Command,
@@ -24,6 +25,8 @@ const NODE_MAJOR_MIN: u32 = 18;
 #[derive(Clone, Debug)]
 pub struct Tools {
     folder: PathBuf,
+    cargo: Option<PathBuf>,
+    rust_environment: Vec<(OsString, OsString)>,
 }
 
 /// Why a tool cannot be used.
@@ -89,15 +92,34 @@ impl Tools {
     pub fn from_environment() -> Result<Self, ToolError> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-        cache
-            .map(|cache| Self { folder: cache.join("bletchley").join("guest-tools") })
-            .ok_or(ToolError::NoFolder)
+        let cache = cache.ok_or(ToolError::NoFolder)?;
+        let mut tools = Self::in_folder(cache.join("bletchley").join("guest-tools"));
+        tools.cargo = set("CARGO");
+        Ok(tools)
     }
 
     /// Tools in this folder, which is made when it is needed.
     #[must_use]
     pub const fn in_folder(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder, cargo: None, rust_environment: Vec::new() }
+    }
+
+    /// The same with another cargo than the one in `$CARGO` or on PATH, and with variables for it such as `RUSTC`.
+    #[must_use]
+    pub fn with_rust(mut self, cargo: PathBuf, environment: Vec<(OsString, OsString)>) -> Self {
+        self.cargo = Some(cargo);
+        self.rust_environment = environment;
+        self
+    }
+
+    /// Cargo, which developers bring.
+    pub(crate) fn cargo(&self) -> Option<PathBuf> {
+        self.cargo.clone().or_else(|| process::on_path("cargo"))
+    }
+
+    /// Variables for cargo.
+    pub(crate) fn rust_environment(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.rust_environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
     /// Where the tools are.

@@ -1,7 +1,6 @@
 //! From the developer's folder to a package: generate, compile, check, describe.
 
 mod c;
-#[allow(dead_code, reason = "for C and Rust")]
 mod component;
 mod inputs;
 mod javascript;
@@ -35,12 +34,6 @@ pub enum BuildError {
     /// A tool is not there.
     #[error(transparent)]
     Tool(#[from] ToolError),
-    /// A language whose build is not written yet.
-    #[error("cryptlets in {language} cannot be built yet")]
-    NotYet {
-        /// Which one.
-        language: &'static str,
-    },
     /// There is no source.
     #[error("there is no {path}: it holds the functions of the cryptlet")]
     NoSource {
@@ -103,7 +96,7 @@ pub(crate) fn build(
             Language::JavaScript | Language::TypeScript => javascript::component(project, tools, progress)?,
             Language::Python => python::component(project, tools, progress)?,
             Language::C => c::component(project, tools, progress)?,
-            Language::Rust => rust::component(project, progress)?,
+            Language::Rust => rust::component(project, tools, progress)?,
         };
         host::check(&component, manifest.world)?;
         replace(&project.component(), &component)?;

@@ -43,7 +43,9 @@ impl Subscriber for Lines {
         let mut lines = self.0.lock();
         if words.is_log && lines.len() < LINES_MAX {
             let level = event.metadata().level().as_str().to_ascii_lowercase();
-            lines.push(format!("{level}: {}", words.message));
+            // The host quotes the line, and what in it would write a terminal; only the quotes go.
+            let line = words.message.strip_prefix('"').and_then(|line| line.strip_suffix('"'));
+            lines.push(format!("{level}: {}", line.unwrap_or(&words.message)));
         }
     }
 

@@ -20,6 +20,7 @@ pub(super) fn files(manifest: &Manifest) -> Result<Vec<File>, GenerateError> {
     names::check(manifest, Language::Rust.name(), name, name)?;
     let mut text = format!("// {}\n", first_line(manifest));
     text.push_str(include_str!("../../sdk/rust/cryptlet.rs"));
+    text.push_str(include_str!("../../sdk/rust/wide.rs"));
     if has_fetch(manifest.world) {
         text.push_str(include_str!("../../sdk/rust/fetch.rs"));
     }

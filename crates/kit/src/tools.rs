@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
 };
 
 use bletchley_cryptlet::aot::{AOT_SECRET_SIZE_BYTES, AotCache, AotError, AotSecret};
@@ -20,6 +21,9 @@ const ZIG_WHEELS: &str = include_str!("../tools/c/requirements.txt");
 const PYTHON_WHEELS: &str = include_str!("../tools/python/requirements.txt");
 /// Oldest Node.js that the tools for JavaScript run on.
 const NODE_MAJOR_MIN: u32 = 18;
+
+/// Compiled components that stay: each build of a changed source adds one, Python's the largest.
+const AOT_FOLDER_SIZE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// Where tools are kept, and compiled components beside them.
 #[derive(Clone, Debug)]
@@ -214,7 +218,31 @@ impl Tools {
                 .map_err(|error| io_error(&file, io::Error::other(error.to_string())))?;
             write_secret(&file, secret.as_slice()).map_err(|source| io_error(&file, source))?;
         }
-        Ok(AotCache::open(&self.folder.join("aot"), AotSecret::from_file(&file)?)?)
+        let folder = self.folder.join("aot");
+        make_room(&folder);
+        Ok(AotCache::open(&folder, AotSecret::from_file(&file)?)?)
+    }
+}
+
+/// Takes the oldest compiled components away until what stays is within its bound. Trouble here costs disk, no test.
+fn make_room(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let meta = entry.metadata().ok()?;
+            Some((meta.modified().ok()?, meta.len(), entry.path()))
+        })
+        .collect();
+    files.sort();
+    let mut size_bytes: u64 = files.iter().map(|(_, size_bytes, _)| size_bytes).sum();
+    for (_, file_size_bytes, path) in files {
+        if size_bytes <= AOT_FOLDER_SIZE_BYTES_MAX {
+            return;
+        }
+        if fs::remove_file(path).is_ok() {
+            size_bytes = size_bytes.saturating_sub(file_size_bytes);
+        }
     }
 }
 

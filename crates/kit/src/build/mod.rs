@@ -25,6 +25,9 @@ use crate::{
     BuildReport, Language, OUT_FOLDER, Project, ToolError, Tools, generate, process, report::Tested,
 };
 
+/// What headers import.
+const DELEGATE: &str = include_str!("../../../../contracts/src/CryptoDelegate.sol");
+
 /// Why a build failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -113,7 +116,9 @@ fn describe(project: &Project, package: &Package, was_current: bool) -> Result<B
     let out = Path::new(OUT_FOLDER);
     let mut files = vec![PathBuf::from(format!("{}.wasm", manifest.name))];
     for (name, text) in [
-        (header::file_name(package), header::solidity(package)),
+        (format!("cryptlets/{}", header::file_name(package)), header::solidity(package)),
+        // Beside the folder that it is in, the header finds what it imports.
+        ("CryptoDelegate.sol".to_owned(), DELEGATE.to_owned()),
         ("abi.json".to_owned(), pretty(&header::json_abi(package))),
         ("schema.json".to_owned(), pretty(&schema::json_schema(manifest))),
     ] {

@@ -63,8 +63,15 @@ fn reports(place: &Place, language: Language) {
     assert_eq!(report.capabilities.len(), 1);
     assert!(report.tests.iter().any(|test| test.name == "greets by name" && test.fuel_used > 0));
     let names: Vec<String> = report.files.iter().map(|file| file.display().to_string()).collect();
-    assert_eq!(names, ["hello.wasm", "out/Hello.sol", "out/abi.json", "out/schema.json"]);
-    assert!(place.read("out/Hello.sol").contains(&report.package_id.to_string()));
+    let expected = [
+        "hello.wasm",
+        "out/cryptlets/Hello.sol",
+        "out/CryptoDelegate.sol",
+        "out/abi.json",
+        "out/schema.json",
+    ];
+    assert_eq!(names, expected);
+    assert!(place.read("out/cryptlets/Hello.sol").contains(&report.package_id.to_string()));
     assert!(place.read("out/schema.json").contains("\"greet\""));
 }
 

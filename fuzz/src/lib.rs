@@ -24,6 +24,7 @@ mod evm;
 mod json_rpc;
 mod ledger;
 pub mod mutate;
+mod signatures;
 mod storage;
 mod structure;
 mod token;
@@ -60,6 +61,8 @@ pub struct Target {
 const RUNS: u32 = 40_000;
 /// Inputs of a target that recovers signers, or reads kilobytes.
 const RUNS_SLOW: u32 = 8_000;
+/// Inputs of a target that recovers many signers.
+const RUNS_SIGNERS: u32 = 500;
 /// Inputs of a target that opens a ledger for each.
 const RUNS_LEDGER: u32 = 4_000;
 
@@ -108,6 +111,7 @@ targets! {
     cryptlet::rates_request as "rates_request", RUNS;
     agreement::tendermint_message as "tendermint_message", RUNS;
     agreement::tendermint_seal as "tendermint_seal", RUNS;
+    signatures::claims as "claims", RUNS_SIGNERS;
     storage::segment as "segment", RUNS_SLOW;
     json_rpc::body as "json_rpc", RUNS_SLOW;
 }

@@ -119,33 +119,8 @@ fn loaded(
     let population = Population::new(ACCOUNTS, SENDERS);
     let mut four = Consortium::with_population(bin, data, FEW, &population)?;
     let mut nonces = population.nonces();
-    let mut sent = send(&four, &population, WARM_UP, &mut nonces)?.transactions;
-    let load = send(&four, &population, transactions, &mut nonces)?;
-    sent += load.transactions;
-    report.push(bounded(
-        "four_per_s",
-        "4 validators, ERC-20 transfers finalized, loader beside them",
-        load.per_second(),
-        "tx/s",
-        4e3,
-        7e3,
-        false,
-    ));
-    report.figure(
-        "four_cpu_us",
-        "CPU of all four for a transfer",
-        load.cpu_s * 1e6 / load.transactions as f64,
-        "us",
-    );
-    report.push(bounded(
-        "four_finality_ms",
-        "finality p50 under that load, making to keeping",
-        load.finality_ms,
-        "ms",
-        500.0,
-        250.0,
-        true,
-    ));
+    let load = full_speed(&four, &population, transactions, &mut nonces, report)?;
+    let mut sent = load.transactions + WARM_UP as u64;
     let pace = (load.per_second() * STEADY_SHARE).min(STEADY_MAX);
     say(&format!("four members: {pace:.0} transfers a second"));
     let (steady, p50, p99) = steady(&four, &population, pace, &mut nonces)?;
@@ -183,6 +158,63 @@ fn loaded(
     report.figure("joiner_s", "from its start to the others' height", took, "s");
     four.stop()?;
     Ok(load.per_second())
+}
+
+/// Warm-up, then the load as fast as four members take it.
+fn full_speed(
+    four: &Consortium,
+    population: &Population,
+    transactions: usize,
+    nonces: &mut [u64],
+    report: &mut Report,
+) -> Result<Load> {
+    send(four, population, WARM_UP, nonces)?;
+    let load = send(four, population, transactions, nonces)?;
+    report.push(bounded(
+        "four_per_s",
+        "4 validators, ERC-20 transfers finalized, loader beside them",
+        load.per_second(),
+        "tx/s",
+        4e3,
+        7e3,
+        false,
+    ));
+    report.figure(
+        "four_cpu_us",
+        "CPU of all four for a transfer",
+        load.cpu_s * 1e6 / load.transactions as f64,
+        "us",
+    );
+    report.push(bounded(
+        "four_finality_ms",
+        "finality p50 under that load, making to keeping",
+        load.finality_ms,
+        "ms",
+        500.0,
+        250.0,
+        true,
+    ));
+    Ok(load)
+}
+
+/// Only the load on four members and what it costs: for comparing two builds within minutes.
+pub(crate) fn measure_load(
+    bin: &str,
+    folder: &dyn Fn(&str) -> Result<String>,
+    transactions: usize,
+    report: &mut Report,
+) -> Result<()> {
+    let population = Population::new(ACCOUNTS, SENDERS);
+    let four = Consortium::with_population(bin, &folder("four-members")?, FEW, &population)?;
+    await_idle(&|| four.cpu_s(), IDLE_SHARE_MAX)?;
+    full_speed(&four, &population, transactions, &mut population.nonces(), report)?;
+    report.figure(
+        "loaded_mb",
+        "memory of all four after the load",
+        four.resident_bytes()? as f64 / 1e6,
+        "MB",
+    );
+    four.stop()
 }
 
 /// Sends through all members at once; the clock stops when the slowest member has kept the last transfer.

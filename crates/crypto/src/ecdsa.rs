@@ -111,15 +111,50 @@ impl fmt::Debug for SecretKey {
 }
 
 fn address_of(key: &secp256k1::PublicKey) -> Address {
-    let point = key.serialize_uncompressed();
-    Address::from_raw_public_key(point.split_at(1).1)
+    PublicKey::of(key).address()
 }
 
-/// The address that signed `digest`.
-///
-/// # Errors
-/// [`RecoverError`] when the signature is malformed, malleable (EIP-2) or belongs to no key.
-pub fn recover(digest: B256, signature: &Signature) -> Result<Address, RecoverError> {
+/// A public key: its point's coordinates, 32 bytes each. Any 64 bytes can stand here: it may be somebody's claim.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey([u8; 64]);
+
+impl PublicKey {
+    /// Bytes of a key.
+    pub const SIZE_BYTES: usize = 64;
+
+    /// From bytes that somebody claims to be a key.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 64]) -> Self {
+        Self(bytes)
+    }
+
+    /// The coordinates.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+
+    /// The Ethereum address of the key.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        Address::from_raw_public_key(&self.0)
+    }
+
+    fn of(key: &secp256k1::PublicKey) -> Self {
+        let mut bytes = [0; 64];
+        bytes.copy_from_slice(key.serialize_uncompressed().split_at(1).1);
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey(of {})", self.address())
+    }
+}
+
+/// What can be said of a signature without its digest; `r` and `s` below the group's order are looked at elsewhere.
+fn parity_of(signature: &Signature) -> Result<RecoveryId, RecoverError> {
     let (rs, v) = signature.0.split_at(64);
     let id = match v {
         [0] => RecoveryId::Zero,
@@ -129,11 +164,34 @@ pub fn recover(digest: B256, signature: &Signature) -> Result<Address, RecoverEr
     if rs.split_at(32).1 > HALF_ORDER.as_slice() {
         return Err(RecoverError::HighS);
     }
+    Ok(id)
+}
+
+/// Whether parity and the size of `s` are as they must be.
+pub(crate) fn is_well_formed(signature: &Signature) -> bool {
+    parity_of(signature).is_ok()
+}
+
+/// The address that signed `digest`.
+///
+/// # Errors
+/// [`RecoverError`] when the signature is malformed, malleable (EIP-2) or belongs to no key.
+pub fn recover(digest: B256, signature: &Signature) -> Result<Address, RecoverError> {
+    recover_key(digest, signature).map(|key| key.address())
+}
+
+/// The key that signed `digest`.
+///
+/// # Errors
+/// [`RecoverError`] when the signature is malformed, malleable (EIP-2) or belongs to no key.
+pub fn recover_key(digest: B256, signature: &Signature) -> Result<PublicKey, RecoverError> {
+    let id = parity_of(signature)?;
+    let rs = signature.0.split_at(64).0;
     let signature = RecoverableSignature::from_compact(rs, id).map_err(|_| RecoverError::NoKey)?;
     let key = SECP256K1
         .recover_ecdsa(Message::from_digest(digest.0), &signature)
         .map_err(|_| RecoverError::NoKey)?;
-    Ok(address_of(&key))
+    Ok(PublicKey::of(&key))
 }
 
 /// The signer of each digest, in order; large batches are spread over rayon's threads.

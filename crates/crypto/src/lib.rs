@@ -9,13 +9,15 @@
 //! assert_eq!(recover(digest, &key.sign(digest)).unwrap(), key.address());
 //! ```
 
+mod batch;
 mod domain;
 mod ecdsa;
 mod kdf;
 mod merkle;
 
 pub use alloy_primitives::keccak256;
+pub use batch::{BATCH_MIN, Recovered, Signed, recover_claimed};
 pub use domain::Domain;
-pub use ecdsa::{KeyError, RecoverError, SecretKey, recover, recover_all};
+pub use ecdsa::{KeyError, PublicKey, RecoverError, SecretKey, recover, recover_all, recover_key};
 pub use kdf::{Argon2Params, DeriveError, derive_argon2id};
 pub use merkle::{MERKLE_DEPTH_MAX, MerkleProof, merkle_proof, merkle_root};

@@ -1,7 +1,8 @@
 //! What a transaction must satisfy before it enters the pool, beyond what the pool itself looks at.
 
 use alloy_consensus::Transaction as _;
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::B256;
+use bletchley_crypto::PublicKey;
 use revm::{
     DatabaseRef,
     context_interface::{cfg::GasParams, result::InvalidTransaction},
@@ -14,7 +15,7 @@ use crate::{
     core::Core,
     pool::{Origin, SubmitError},
     state::BlockView,
-    tx::{self, Arrival, RecoveredTx},
+    tx::{self, Arrival, ClaimedTx, RecoveredTx},
 };
 
 /// Rules that hold for every transaction of a ledger, whatever its state.
@@ -103,14 +104,17 @@ fn check_sender_code(view: &BlockView, tx: &RecoveredTx) -> Result<(), SubmitErr
     if code.is_empty() || code.is_eip7702() { Ok(()) } else { Err(SubmitError::SenderHasCode(tx.sender)) }
 }
 
+/// What became of transactions that came in.
+pub(crate) struct Submitted {
+    pub(crate) outcomes: Vec<Result<Arc<RecoveredTx>, SubmitError>>,
+    /// Which of them, in order, came with a claim of a signer who did not sign.
+    pub(crate) false_claims: Vec<usize>,
+}
+
 /// Decodes transactions, recovers their signers in parallel, and puts them into the pool, all in one go. What another
 /// member sent is recovered only if it is neither in the pool nor in one of the last blocks.
-pub(crate) fn submit(
-    core: &Arc<Core>,
-    raws: Vec<Bytes>,
-    origin: Origin,
-) -> Vec<Result<Arc<RecoveredTx>, SubmitError>> {
-    let arrivals = tx::recover_batch(raws, &core.rules, || {
+pub(crate) fn submit(core: &Arc<Core>, raws: Vec<ClaimedTx>, origin: Origin) -> Submitted {
+    let (arrivals, false_claims) = tx::recover_batch(raws, &core.rules, || {
         let pool = core.pool.lock();
         move |hash: &B256| {
             let known = pool.contains(hash) || origin == Origin::Peer && core.recent.contains(hash);
@@ -121,35 +125,37 @@ pub(crate) fn submit(
         let pool = core.pool.lock();
         (pool.base_fee(), pool.limits().tip_min)
     };
-    let checked: Vec<Result<Arc<RecoveredTx>, SubmitError>> = arrivals
+    let checked: Vec<Result<(Arc<RecoveredTx>, Option<PublicKey>), SubmitError>> = arrivals
         .into_iter()
         .map(|arrival| match arrival? {
             Arrival::Known(refusal) => Err(refusal),
-            Arrival::Fresh(tx) if tx.impersonated && !core.dev.lock().is_impersonated(&tx.sender) => {
+            Arrival::Fresh(tx, _) if tx.impersonated && !core.dev.lock().is_impersonated(&tx.sender) => {
                 Err(SubmitError::NotImpersonated(tx.sender))
             }
-            Arrival::Fresh(tx) => core.admission.check(&tx, base_fee, tip_min).map(|()| tx),
+            Arrival::Fresh(tx, key) => core.admission.check(&tx, base_fee, tip_min).map(|()| (tx, key)),
         })
         .collect();
+    let tells = origin == Origin::Local && !core.local.is_empty();
+    let mut told = Vec::new();
     let outcomes: Vec<Result<Arc<RecoveredTx>, SubmitError>> = {
         let mut pool = core.pool.lock();
         let pending = core.genesis.dev.then(|| core.state.pending()).flatten();
         let view = core.state.block_view(pending);
         checked
             .into_iter()
-            .map(|tx| {
-                let tx = tx?;
+            .map(|checked| {
+                let (tx, key) = checked?;
                 check_sender_code(&view, &tx)?;
                 pool.insert(tx.clone(), Core::sender_account(&view, &tx.sender), origin)?;
+                if tells {
+                    told.push((tx.raw.clone(), key));
+                }
                 Ok(tx)
             })
             .collect()
     };
-    if origin == Origin::Local && !core.local.is_empty() {
-        let raws: Vec<Bytes> = outcomes.iter().flatten().map(|tx| tx.raw.clone()).collect();
-        if !raws.is_empty() {
-            core.local.tell(&raws);
-        }
+    if !told.is_empty() {
+        core.local.tell(&told);
     }
     for tx in outcomes.iter().flatten() {
         core.observer.pooled(tx);
@@ -158,5 +164,5 @@ pub(crate) fn submit(
             core.prefetcher.offer(core, tx);
         }
     }
-    outcomes
+    Submitted { outcomes, false_claims }
 }

@@ -3,18 +3,18 @@
 //! What a local client submits is told to listeners once, so that it can be sent on; what another member sent is not told,
 //! so that nothing goes round in circles.
 
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::B256;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
 
-use crate::{block::EvmBlock, body::BLOCK_TXS_MAX};
+use crate::{block::EvmBlock, body::BLOCK_TXS_MAX, tx::ClaimedTx};
 
 /// Hashes of final transactions that are kept at hand: those of two full blocks at least.
 const RECENT_TXS_MAX: usize = 2 * BLOCK_TXS_MAX;
 
-/// Hears of the canonical bytes of transactions that entered the pool from this node's clients.
-pub(crate) type LocalListener = Box<dyn Fn(&[Bytes]) + Send + Sync>;
+/// Hears of the canonical bytes of transactions that entered the pool from this node's clients, and of who signed them.
+pub(crate) type LocalListener = Box<dyn Fn(&[ClaimedTx]) + Send + Sync>;
 
 #[derive(Default)]
 pub(crate) struct Listeners(RwLock<Vec<LocalListener>>);
@@ -28,7 +28,7 @@ impl Listeners {
         self.0.read().is_empty()
     }
 
-    pub(crate) fn tell(&self, raws: &[Bytes]) {
+    pub(crate) fn tell(&self, raws: &[ClaimedTx]) {
         self.0.read().iter().for_each(|listener| listener(raws));
     }
 }

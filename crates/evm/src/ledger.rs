@@ -9,7 +9,7 @@ use bletchley_primitives::{BlockHash, Height, LedgerId, TimestampMs};
 use std::sync::Arc;
 
 use crate::{
-    admit,
+    admit::{self, Submitted},
     block::EvmBlock,
     core::{Core, Observer, OpenError},
     dev::{self, DevHandle},
@@ -20,7 +20,7 @@ use crate::{
     read::{BlockRef, LookupError},
     receipts::MinedReceipt,
     state::{AccountProof, ProofError},
-    tx::RecoveredTx,
+    tx::{ClaimedTx, RecoveredTx},
 };
 
 /// Where a transaction is.
@@ -259,14 +259,15 @@ impl EvmLedger {
     /// # Errors
     /// [`SubmitError`].
     pub fn submit(&self, raw: Bytes) -> Result<B256, SubmitError> {
-        let outcome = admit::submit(&self.core, vec![raw], Origin::Local).pop();
+        let outcome = admit::submit(&self.core, vec![(raw, None)], Origin::Local).outcomes.pop();
         outcome.unwrap_or(Err(SubmitError::AlreadyKnown)).map(|tx| tx.hash)
     }
 
     /// Takes signed transactions in, all in one go: signers are recovered in parallel. One outcome each, in order.
     #[must_use]
     pub fn submit_batch(&self, raws: &[Bytes]) -> Vec<Result<B256, SubmitError>> {
-        self.admit(raws, Origin::Local)
+        let raws = raws.iter().map(|raw| (raw.clone(), None)).collect();
+        self.admit(raws, Origin::Local).0
     }
 
     /// Takes in signed transactions that another member sent, all in one go. They are checked as a client's are, but no
@@ -275,17 +276,30 @@ impl EvmLedger {
     /// recovery, and is refused as known. One outcome each, in order; the caller bounds how many it takes from whom.
     #[must_use]
     pub fn submit_from_peers(&self, raws: &[Bytes]) -> Vec<Result<B256, SubmitError>> {
+        self.submit_claimed(raws.iter().map(|raw| (raw.clone(), None)).collect()).0
+    }
+
+    /// As [`Self::submit_from_peers`], with claims of who signed: true ones make it faster, false ones change nothing. Gives
+    /// besides which of them, in order, came with a false claim.
+    #[must_use]
+    pub fn submit_claimed(&self, raws: Vec<ClaimedTx>) -> (Vec<Result<B256, SubmitError>>, Vec<usize>) {
         self.admit(raws, Origin::Peer)
     }
 
-    fn admit(&self, raws: &[Bytes], origin: Origin) -> Vec<Result<B256, SubmitError>> {
-        let outcomes = admit::submit(&self.core, raws.to_vec(), origin);
-        outcomes.into_iter().map(|outcome| outcome.map(|tx| tx.hash)).collect()
+    fn admit(&self, raws: Vec<ClaimedTx>, origin: Origin) -> (Vec<Result<B256, SubmitError>>, Vec<usize>) {
+        let Submitted { outcomes, false_claims } = admit::submit(&self.core, raws, origin);
+        (outcomes.into_iter().map(|outcome| outcome.map(|tx| tx.hash)).collect(), false_claims)
     }
 
-    /// Calls `listener` with the canonical bytes of transactions that entered the mempool from this node's clients, once
-    /// for each call that submitted some, on the thread that submitted; it must be quick.
-    pub fn on_local(&self, listener: impl Fn(&[Bytes]) + Send + Sync + 'static) {
+    /// Whether a transaction waits in the mempool.
+    #[must_use]
+    pub fn is_pooled(&self, hash: &B256) -> bool {
+        self.core.pool.lock().contains(hash)
+    }
+
+    /// Calls `listener` with the canonical bytes of transactions that entered the mempool from this node's clients, and with
+    /// the keys that signed them, once for each call that submitted some, on the thread that submitted; it must be quick.
+    pub fn on_local(&self, listener: impl Fn(&[ClaimedTx]) + Send + Sync + 'static) {
         self.core.local.add(Box::new(listener));
     }
 

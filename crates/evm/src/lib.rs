@@ -62,4 +62,4 @@ pub use pool::{Dropped, PoolContent, PoolLimits, PoolStatus, SenderTxs, SubmitEr
 pub use read::{BlockRef, LookupError};
 pub use receipts::MinedReceipt;
 pub use trace::{TRACE_SIZE_BYTES_MAX, TraceError};
-pub use tx::{RecoveredTx, TX_SIZE_BYTES_MAX, TxError};
+pub use tx::{ClaimedTx, RecoveredTx, TX_SIZE_BYTES_MAX, TxError};

@@ -270,7 +270,8 @@ impl EvmMachine {
 
     /// Takes signers that the pool already knows, and recovers the others.
     fn recover(&self, raws: Vec<Bytes>) -> Vec<Result<Arc<RecoveredTx>, TxError>> {
-        let arrivals = tx::recover_batch(raws, &self.core.rules, || {
+        let raws = raws.into_iter().map(|raw| (raw, None)).collect();
+        let (arrivals, _) = tx::recover_batch(raws, &self.core.rules, || {
             let pool = self.core.pool.lock();
             move |hash: &B256| pool.get(hash)
         });

@@ -3,7 +3,7 @@
 use alloy_consensus::{Transaction, TxEnvelope, TxType};
 use alloy_eips::eip2718::Decodable2718;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
-use bletchley_crypto::{RecoverError, recover, recover_all};
+use bletchley_crypto::{PublicKey, RecoverError, Signed, recover, recover_claimed};
 use bletchley_primitives::Signature;
 use rayon::prelude::*;
 use revm::{
@@ -18,10 +18,7 @@ use std::sync::Arc;
 /// Longest encoded transaction that is decoded, as in geth.
 pub const TX_SIZE_BYTES_MAX: usize = 128 << 10;
 
-/// Batches up to this size are recovered on the caller's thread: waking others costs more than they save.
-const INLINE_MAX: usize = 4;
-
-/// Transactions per parallel unit of decoding.
+/// Transactions per parallel unit of decoding. So many are decoded on the caller's thread.
 const DECODE_CHUNK: usize = 64;
 
 /// `r` of the signature that stands in for an impersonated sender on a development ledger; `s` is the sender's address
@@ -58,6 +55,9 @@ pub enum TxError {
     #[error("invalid sender: {0}")]
     Signature(#[from] RecoverError),
 }
+
+/// A transaction's canonical bytes, and the key that somebody claims to have signed it: untrusted, and only a matter of speed.
+pub type ClaimedTx = (Bytes, Option<PublicKey>);
 
 /// What decoding needs to know of a ledger.
 #[derive(Clone, Copy, Debug)]
@@ -156,9 +156,10 @@ struct Decoded {
     tx: TxEnvelope,
     hash: B256,
     raw: Bytes,
+    claimed: Option<PublicKey>,
 }
 
-fn decode(raw: Bytes, rules: &TxRules) -> Result<Decoded, TxError> {
+fn decode((raw, claimed): ClaimedTx, rules: &TxRules) -> Result<Decoded, TxError> {
     if raw.len() > TX_SIZE_BYTES_MAX {
         return Err(TxError::TooLong(raw.len()));
     }
@@ -179,7 +180,7 @@ fn decode(raw: Bytes, rules: &TxRules) -> Result<Decoded, TxError> {
         TxEnvelope::Legacy(_) => keccak256(&raw),
         typed => *typed.tx_hash(),
     };
-    Ok(Decoded { tx, hash, raw })
+    Ok(Decoded { tx, hash, raw, claimed })
 }
 
 fn joined(r: U256, s: U256, parity: u8) -> Signature {
@@ -201,15 +202,19 @@ impl Decoded {
     }
 
     /// Digests and signatures to recover, the transaction's own first, then those of its authorizations (EIP-7702).
-    fn signatures(&self) -> impl Iterator<Item = (B256, Signature)> + '_ {
+    fn signatures(&self) -> impl Iterator<Item = Signed> + '_ {
         let signature = self.tx.signature();
-        let own = (self.tx.signature_hash(), joined(signature.r(), signature.s(), u8::from(signature.v())));
+        let own = Signed {
+            digest: self.tx.signature_hash(),
+            signature: joined(signature.r(), signature.s(), u8::from(signature.v())),
+            claimed: self.claimed,
+        };
         let authorizations = self.tx.authorization_list().unwrap_or_default();
-        std::iter::once(own).chain(
-            authorizations.iter().map(|authorization| {
-                (authorization.signature_hash(), authorization_signature(authorization))
-            }),
-        )
+        std::iter::once(own).chain(authorizations.iter().map(|authorization| Signed {
+            digest: authorization.signature_hash(),
+            signature: authorization_signature(authorization),
+            claimed: None,
+        }))
     }
 
     fn finish(
@@ -252,27 +257,27 @@ impl Decoded {
 pub(crate) enum Arrival<K> {
     /// It was here before; what is known of it.
     Known(K),
-    /// Its signer was recovered now.
-    Fresh(Arc<RecoveredTx>),
+    /// Its signer was recovered now, and this is the signer's key.
+    Fresh(Arc<RecoveredTx>, Option<PublicKey>),
 }
 
 impl Arrival<Arc<RecoveredTx>> {
     pub(crate) fn into_tx(self) -> Arc<RecoveredTx> {
         match self {
-            Self::Known(tx) | Self::Fresh(tx) => tx,
+            Self::Known(tx) | Self::Fresh(tx, _) => tx,
         }
     }
 }
 
 /// Decodes transactions and recovers the signers of those that nothing is known of; large batches in parallel. `known`
-/// gives the look-up by hash: it may hold a lock, which is taken once and let go before anything is recovered.
+/// gives the look-up by hash: it may hold a lock, which is taken once and let go before anything is recovered. Gives
+/// besides which of them, in order, came with a false claim.
 pub(crate) fn recover_batch<K, L: Fn(&B256) -> Option<K>>(
-    raws: Vec<Bytes>,
+    raws: Vec<ClaimedTx>,
     rules: &TxRules,
     known: impl FnOnce() -> L,
-) -> Vec<Result<Arrival<K>, TxError>> {
-    let inline = raws.len() <= INLINE_MAX;
-    let decoded: Vec<Result<Decoded, TxError>> = if inline {
+) -> (Vec<Result<Arrival<K>, TxError>>, Vec<usize>) {
+    let decoded: Vec<Result<Decoded, TxError>> = if raws.len() <= DECODE_CHUNK {
         raws.into_iter().map(|raw| decode(raw, rules)).collect()
     } else {
         raws.into_par_iter().with_min_len(DECODE_CHUNK).map(|raw| decode(raw, rules)).collect()
@@ -290,24 +295,28 @@ pub(crate) fn recover_batch<K, L: Fn(&B256) -> Option<K>>(
     drop(lookup);
     let unknown: Vec<&Decoded> =
         looked_up.iter().filter_map(|entry| entry.as_ref().ok()?.as_ref().ok()).collect();
-    let items: Vec<(B256, Signature)> = if unknown.len() <= INLINE_MAX {
+    let items: Vec<Signed> = if unknown.len() <= DECODE_CHUNK {
         unknown.into_iter().flat_map(Decoded::signatures).collect()
     } else {
         unknown.into_par_iter().with_min_len(DECODE_CHUNK).flat_map_iter(Decoded::signatures).collect()
     };
-    let signers = if items.len() <= INLINE_MAX {
-        items.iter().map(|(digest, signature)| recover(*digest, signature)).collect()
-    } else {
-        recover_all(&items)
-    };
-    let mut signers = signers.into_iter();
-    looked_up
+    let (mut false_claims, mut keys) = (Vec::new(), recover_claimed(&items).keys.into_iter());
+    let arrivals = looked_up
         .into_iter()
-        .map(|entry| match entry? {
-            Ok(decoded) => decoded.finish(&mut signers, rules).map(|tx| Arrival::Fresh(Arc::new(tx))),
+        .enumerate()
+        .map(|(index, entry)| match entry? {
+            Ok(decoded) => {
+                let key = keys.as_slice().first().copied().and_then(Result::ok);
+                if decoded.claimed.is_some() && decoded.claimed != key {
+                    false_claims.push(index);
+                }
+                let mut signers = keys.by_ref().map(|key| key.map(|key| key.address()));
+                decoded.finish(&mut signers, rules).map(|tx| Arrival::Fresh(Arc::new(tx), key))
+            }
             Err(known) => Ok(Arrival::Known(known)),
         })
-        .collect()
+        .collect();
+    (arrivals, false_claims)
 }
 
 /// Who signed each authorization (EIP-7702); nobody where the signature is invalid.
@@ -332,11 +341,11 @@ fn authorization_signature(authorization: &SignedAuthorization) -> Signature {
 
 /// A transaction from this ledger's own data, whose sender is known.
 pub(crate) fn with_sender(raw: Bytes, sender: Address, rules: &TxRules) -> Result<RecoveredTx, TxError> {
-    let decoded = decode(raw, rules)?;
+    let decoded = decode((raw, None), rules)?;
     let mut signers: Vec<Result<Address, RecoverError>> = vec![Ok(sender)];
     if decoded.tx.tx_type() == TxType::Eip7702 {
         let rest = decoded.signatures().skip(1);
-        signers.extend(rest.map(|(digest, signature)| recover(digest, &signature)));
+        signers.extend(rest.map(|signed| recover(signed.digest, &signed.signature)));
     }
     decoded.finish(&mut signers.into_iter(), rules)
 }

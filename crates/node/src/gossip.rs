@@ -1,11 +1,17 @@
 //! Transactions on their way from the member whose client sent them into everybody's mempool: sent once, in batches,
 //! and once more when they still wait after a while.
+//!
+//! With each goes the key that signed it, where its member knows it: a claim that spares the others most of a recovery when it
+//! is true, and costs them one when it is not. Whoever claims falsely is told on.
 
 use crate::metrics::{Hear, Refusal, Refused};
+use alloy_rlp::{RlpDecodable, RlpEncodable};
 use bletchley_consensus::{Nonsense, PeerId, Post, Protocol, Receive, To};
+use bletchley_crypto::PublicKey;
+use bletchley_evm::ClaimedTx;
 use bletchley_primitives::{Bytes, decode_bounded};
 use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -13,11 +19,18 @@ use std::time::{Duration, Instant};
 
 /// Bytes of transactions in one message, so that a batch never comes near the protocol's bound.
 const BATCH_SIZE_BYTES_MAX: usize = 256 << 10;
+/// Most transactions in one message.
+const BATCH_TXS_MAX: usize = 8_192;
+/// What a transaction that waits takes beyond its bytes.
+const TX_OVERHEAD_BYTES: usize = 160;
+/// Most transactions that the mempool takes in at once: their signatures are checked together.
+const ADMIT_TXS_MAX: usize = 4_096;
 /// How long a transaction may wait for others to share a message with.
 const GATHER: Duration = Duration::from_millis(4);
 /// Bytes that wait to be sent before further transactions are left to the next round of repetition.
 const OUTBOX_SIZE_BYTES_MAX: usize = 32 << 20;
-/// Bytes that came from others and wait for the mempool; what comes on top is lost and will be repeated.
+/// Bytes that came from others and wait for the mempool, with what they take beside their content; what comes on top is lost
+/// and will be repeated.
 const INBOX_SIZE_BYTES_MAX: usize = 32 << 20;
 /// How long a transaction waits before it is sent once more.
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
@@ -30,22 +43,68 @@ const WATCHED_MAX: usize = 8_192;
 
 /// A ledger's mempool, as gossip needs it.
 pub(crate) trait Pool: Send + Sync + 'static {
-    /// Takes in transactions that another member sent. Bad ones are refused as from any client.
-    fn admit(&self, raws: &[Bytes]);
+    /// Takes in transactions that other members sent. Bad ones are refused as from any client. Gives which of them, in order,
+    /// came with a false claim.
+    fn admit(&self, raws: Vec<ClaimedTx>) -> Vec<usize>;
     /// Whether a transaction of ours still waits.
     fn waits(&self, raw: &Bytes) -> bool;
 }
 
+/// A message: transactions, and a key for each or none at all. A key of zeros claims nothing.
+#[derive(Debug, RlpEncodable, RlpDecodable)]
+struct Batch {
+    raws: Vec<Bytes>,
+    keys: Bytes,
+}
+
+const NO_KEY: [u8; PublicKey::SIZE_BYTES] = [0; PublicKey::SIZE_BYTES];
+
+impl Batch {
+    fn of(txs: &[ClaimedTx]) -> Self {
+        let raws = txs.iter().map(|(raw, _)| raw.clone()).collect();
+        let mut keys = Vec::new();
+        if txs.iter().any(|(_, key)| key.is_some()) {
+            keys.reserve(txs.len() * PublicKey::SIZE_BYTES);
+            for (_, key) in txs {
+                keys.extend_from_slice(key.as_ref().map_or(&NO_KEY, |key| key.as_bytes()));
+            }
+        }
+        Self { raws, keys: keys.into() }
+    }
+
+    fn decode(message: &[u8]) -> Result<Vec<ClaimedTx>, String> {
+        let Self { raws, keys } = decode_bounded(message, Protocol::Transactions.size_bytes_max())
+            .map_err(|error| error.to_string())?;
+        if raws.is_empty() || raws.len() > BATCH_TXS_MAX {
+            return Err(format!("{} in one message", raws.len()));
+        }
+        let (keys, rest) = keys.as_chunks::<{ PublicKey::SIZE_BYTES }>();
+        if !rest.is_empty() || !(keys.is_empty() || keys.len() == raws.len()) {
+            return Err("there are not as many keys as transactions".to_owned());
+        }
+        let claim = |key: &[u8; 64]| (*key != NO_KEY).then(|| PublicKey::from_bytes(*key));
+        let keys = keys.iter().map(claim).chain(std::iter::repeat(None));
+        Ok(raws.into_iter().zip(keys).collect())
+    }
+}
+
+/// What one transaction takes while it waits.
+fn size_bytes((raw, _): &ClaimedTx) -> usize {
+    raw.len() + TX_OVERHEAD_BYTES
+}
+
 #[derive(Default)]
 struct Queue {
-    out: Vec<Bytes>,
+    out: Vec<ClaimedTx>,
     out_size_bytes: usize,
-    inbox: VecDeque<Bytes>,
+    inbox: VecDeque<(PeerId, Vec<ClaimedTx>)>,
     inbox_size_bytes: usize,
     /// Sent once, by when to look again.
-    watched: VecDeque<(Instant, Bytes)>,
+    watched: VecDeque<(Instant, ClaimedTx)>,
     /// Sent more than once, by when to look again.
-    patient: VecDeque<(Instant, Bytes)>,
+    patient: VecDeque<(Instant, ClaimedTx)>,
+    /// Claimed falsely since they last heard of it.
+    liars: BTreeSet<PeerId>,
     stop: bool,
 }
 
@@ -54,6 +113,8 @@ struct Queue {
 pub(crate) struct GossipCounts {
     /// Messages of others that were lost because too many waited.
     pub(crate) overflowed: AtomicU64,
+    /// Transactions of others that came with a key that did not sign them.
+    pub(crate) false_claims: AtomicU64,
 }
 
 /// Gossip of one ledger.
@@ -83,18 +144,18 @@ impl Gossip {
     }
 
     /// Transactions that a client of this member sent and that were admitted here.
-    pub(crate) fn offer(&self, raws: &[Bytes]) {
-        self.offer_at(raws, Instant::now());
+    pub(crate) fn offer(&self, txs: &[ClaimedTx]) {
+        self.offer_at(txs, Instant::now());
     }
 
     /// As [`Self::offer`], at a time of the caller's clock.
-    pub(crate) fn offer_at(&self, raws: &[Bytes], now: Instant) {
+    pub(crate) fn offer_at(&self, txs: &[ClaimedTx], now: Instant) {
         let mut queue = self.queue.lock();
-        for raw in raws {
+        for tx in txs {
             if queue.watched.len() < WATCHED_MAX {
-                queue.watched.push_back((now + REPEAT_AFTER, raw.clone()));
+                queue.watched.push_back((now + REPEAT_AFTER, tx.clone()));
             }
-            queue.push(raw);
+            queue.push(tx);
         }
         drop(queue);
         self.changed.notify_one();
@@ -135,30 +196,42 @@ impl Gossip {
             queue.inbox_size_bytes = 0;
             (std::mem::take(&mut queue.out), std::mem::take(&mut queue.inbox))
         };
-        self.send(out);
-        for message in inbox {
-            // It was checked when it came.
-            if let Ok(raws) = decode_bounded::<Vec<Bytes>>(&message, Protocol::Transactions.size_bytes_max())
-            {
-                self.pool.admit(&raws);
-            }
-        }
+        self.send(&out);
+        self.admit(inbox);
         self.repeat(now);
     }
 
-    fn send(&self, out: Vec<Bytes>) {
-        let (mut batch, mut size_bytes) = (Vec::new(), 0);
-        for raw in out {
-            size_bytes += raw.len();
-            batch.push(raw);
-            if size_bytes >= BATCH_SIZE_BYTES_MAX {
-                self.post.send(To::All, alloy_rlp::encode(&batch).into());
-                batch.clear();
-                size_bytes = 0;
+    /// Gives the mempool what came in as few portions as possible: a signature costs the less the more are checked together.
+    fn admit(&self, inbox: VecDeque<(PeerId, Vec<ClaimedTx>)>) {
+        let (mut txs, mut senders) = (Vec::new(), Vec::new());
+        let mut messages = inbox.into_iter().peekable();
+        while let Some((peer, message)) = messages.next() {
+            senders.extend(std::iter::repeat_n(peer, message.len()));
+            txs.extend(message);
+            let next = messages.peek().map(|(_, message)| message.len());
+            if next.is_none_or(|next| txs.len() + next > ADMIT_TXS_MAX) {
+                let lies = self.pool.admit(std::mem::take(&mut txs));
+                let liars: BTreeSet<PeerId> =
+                    lies.iter().filter_map(|at| senders.get(*at).copied()).collect();
+                senders.clear();
+                if !liars.is_empty() {
+                    self.counts.false_claims.fetch_add(lies.len() as u64, Ordering::Relaxed);
+                    self.queue.lock().liars.extend(liars);
+                }
             }
         }
-        if !batch.is_empty() {
-            self.post.send(To::All, alloy_rlp::encode(&batch).into());
+    }
+
+    fn send(&self, out: &[ClaimedTx]) {
+        let (mut from, mut size_bytes) = (0, 0);
+        for (index, (raw, key)) in out.iter().enumerate() {
+            size_bytes += raw.len() + key.map_or(0, |_| PublicKey::SIZE_BYTES);
+            let next = index + 1;
+            if size_bytes >= BATCH_SIZE_BYTES_MAX || next - from >= BATCH_TXS_MAX || next == out.len() {
+                let batch = Batch::of(out.get(from..next).unwrap_or_default());
+                self.post.send(To::All, alloy_rlp::encode(&batch).into());
+                (from, size_bytes) = (next, 0);
+            }
         }
     }
 
@@ -168,37 +241,38 @@ impl Gossip {
             let Queue { watched, patient, .. } = &mut *self.queue.lock();
             for list in [watched, patient] {
                 while list.front().is_some_and(|(due, _)| *due <= now) {
-                    overdue.extend(list.pop_front().map(|(_, raw)| raw));
+                    overdue.extend(list.pop_front().map(|(_, tx)| tx));
                 }
             }
         }
-        overdue.retain(|raw| self.pool.waits(raw));
+        overdue.retain(|(raw, _)| self.pool.waits(raw));
         if overdue.is_empty() {
             return;
         }
         let mut queue = self.queue.lock();
-        for (number, raw) in overdue.iter().enumerate() {
+        for (number, tx) in overdue.iter().enumerate() {
             if queue.patient.len() < WATCHED_MAX {
-                queue.patient.push_back((now + REPEAT_AGAIN_AFTER, raw.clone()));
+                queue.patient.push_back((now + REPEAT_AGAIN_AFTER, tx.clone()));
             }
             if number < REPEATED_MAX {
-                queue.push(raw);
+                queue.push(tx);
             }
         }
     }
 }
 
 impl Queue {
-    fn push(&mut self, raw: &Bytes) {
-        if self.out_size_bytes + raw.len() <= OUTBOX_SIZE_BYTES_MAX {
-            self.out_size_bytes += raw.len();
-            self.out.push(raw.clone());
+    fn push(&mut self, tx: &ClaimedTx) {
+        let size_bytes = size_bytes(tx);
+        if self.out_size_bytes + size_bytes <= OUTBOX_SIZE_BYTES_MAX {
+            self.out_size_bytes += size_bytes;
+            self.out.push(tx.clone());
         }
     }
 
     /// When transactions that may still wait are looked at next.
     fn next_look(&self) -> Option<Instant> {
-        let due = |list: &VecDeque<(Instant, Bytes)>| list.front().map(|(due, _)| *due);
+        let due = |list: &VecDeque<(Instant, ClaimedTx)>| list.front().map(|(due, _)| *due);
         due(&self.watched).into_iter().chain(due(&self.patient)).min()
     }
 }
@@ -210,20 +284,22 @@ impl Receive for Gossip {
 }
 
 impl Hear for Gossip {
-    fn hear(&self, _from: PeerId, message: Bytes) -> Result<(), Refusal> {
-        let malformed = |problem: String| Refusal::new(Refused::Malformed, problem);
-        let raws: Vec<Bytes> = decode_bounded(&message, Protocol::Transactions.size_bytes_max())
-            .map_err(|error| malformed(format!("a batch of transactions: {error}")))?;
-        if raws.is_empty() {
-            return Err(malformed("an empty batch of transactions".to_owned()));
-        }
+    fn hear(&self, from: PeerId, message: Bytes) -> Result<(), Refusal> {
+        let txs = Batch::decode(&message).map_err(|problem| {
+            Refusal::new(Refused::Malformed, format!("a batch of transactions: {problem}"))
+        })?;
+        let size_bytes: usize = txs.iter().map(size_bytes).sum();
         let mut queue = self.queue.lock();
-        if queue.inbox_size_bytes + message.len() > INBOX_SIZE_BYTES_MAX {
+        if queue.liars.remove(&from) {
+            let problem = "transactions that it sent before came with keys that did not sign them";
+            return Err(Refusal::new(Refused::Signature, problem));
+        }
+        if queue.inbox_size_bytes + size_bytes > INBOX_SIZE_BYTES_MAX {
             self.counts.overflowed.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
-        queue.inbox_size_bytes += message.len();
-        queue.inbox.push_back(message);
+        queue.inbox_size_bytes += size_bytes;
+        queue.inbox.push_back((from, txs));
         drop(queue);
         self.changed.notify_one();
         Ok(())
@@ -261,11 +337,18 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Waiting(Mutex<Vec<Bytes>>);
+    struct Waiting(Mutex<Vec<ClaimedTx>>);
+
+    /// What the tests' pool takes for a lie.
+    const LIE: [u8; 64] = [9; 64];
 
     impl Pool for Waiting {
-        fn admit(&self, raws: &[Bytes]) {
-            self.0.lock().extend_from_slice(raws);
+        fn admit(&self, raws: Vec<ClaimedTx>) -> Vec<usize> {
+            let lies = raws.iter().enumerate();
+            let lies = lies.filter(|(_, (_, key))| *key == Some(PublicKey::from_bytes(LIE)));
+            let lies = lies.map(|(index, _)| index).collect();
+            self.0.lock().extend(raws);
+            lies
         }
 
         fn waits(&self, raw: &Bytes) -> bool {
@@ -273,8 +356,14 @@ mod tests {
         }
     }
 
-    fn raws(sizes: &[usize]) -> Vec<Bytes> {
-        sizes.iter().zip(1u8..).map(|(size, n)| vec![n; *size].into()).collect()
+    /// Every other one with a claim.
+    fn raws(sizes: &[usize]) -> Vec<ClaimedTx> {
+        let claim = |n: u8| (n % 2 == 0).then(|| PublicKey::from_bytes([n + 100; 64]));
+        sizes.iter().zip(1u8..).map(|(size, n)| (vec![n; *size].into(), claim(n))).collect()
+    }
+
+    fn message(txs: &[ClaimedTx]) -> Bytes {
+        alloy_rlp::encode(Batch::of(txs)).into()
     }
 
     fn world() -> (Arc<Gossip>, Arc<Wire>, Arc<Waiting>) {
@@ -309,7 +398,7 @@ mod tests {
         gossip.round(start + REPEAT_AFTER * 2);
         gossip.round(start + REPEAT_AFTER * 2);
         let messages = wire.0.lock().clone();
-        let last: Vec<Bytes> = decode_bounded(messages.last().unwrap(), 1 << 20).unwrap();
+        let last = Batch::decode(messages.last().unwrap()).unwrap();
         assert_eq!((messages.len(), last), (2, sent[..1].to_vec()));
     }
 
@@ -318,12 +407,32 @@ mod tests {
         let (gossip, _, pool) = world();
         assert!(gossip.receive(PeerId::default(), Bytes::from_static(&[0xc0])).is_err());
         assert!(gossip.receive(PeerId::default(), Bytes::from_static(&[1, 2, 3])).is_err());
-        let large: Bytes = alloy_rlp::encode(raws(&[3 << 20])).into();
+        let mut keys = Batch::of(&raws(&[5, 5]));
+        keys.keys = vec![1; 64].into();
+        assert!(gossip.receive(PeerId::default(), alloy_rlp::encode(keys).into()).is_err());
+        let many: Vec<ClaimedTx> = vec![(Bytes::from_static(&[1]), None); BATCH_TXS_MAX + 1];
+        assert!(gossip.receive(PeerId::default(), message(&many)).is_err());
+        let large = message(&raws(&[3 << 20]));
         for _ in 0..12 {
             gossip.receive(PeerId::default(), large.clone()).unwrap();
         }
         assert_eq!(gossip.counts.overflowed.load(Ordering::Relaxed), 2);
         gossip.round(Instant::now());
         assert_eq!(pool.0.lock().len(), 10);
+    }
+
+    #[test]
+    fn who_claims_falsely_is_told_on_once_for_it() {
+        let (gossip, _, pool) = world();
+        let (liar, honest) = (PeerId([1; 32].into()), PeerId([2; 32].into()));
+        let lie = [(Bytes::from_static(&[3]), Some(PublicKey::from_bytes(LIE)))];
+        gossip.receive(liar, message(&lie)).unwrap();
+        gossip.receive(honest, message(&raws(&[4, 4]))).unwrap();
+        gossip.round(Instant::now());
+        assert_eq!(pool.0.lock().len(), 3, "what was sent counts for itself");
+        assert_eq!(gossip.counts.false_claims.load(Ordering::Relaxed), 1);
+        assert!(gossip.receive(honest, message(&raws(&[4]))).is_ok());
+        assert!(gossip.receive(liar, message(&raws(&[4]))).is_err());
+        assert!(gossip.receive(liar, message(&raws(&[4]))).is_ok());
     }
 }

@@ -12,7 +12,7 @@ use crate::runner::RunnerParts;
 use anyhow::{Context, Result};
 use bletchley_consensus::{Protocol, Schedule};
 use bletchley_cryptlet::keys::Signer;
-use bletchley_evm::{EvmLedger, TxPlace};
+use bletchley_evm::{ClaimedTx, EvmLedger};
 use bletchley_ledger::{Machine, SharedStore};
 use bletchley_primitives::{Bytes, LedgerId, keccak256};
 use bletchley_tendermint::Counters;
@@ -50,10 +50,12 @@ impl Kind {
         }
     }
 
-    pub(crate) fn on_local(&self, listener: impl Fn(&[Bytes]) + Send + Sync + 'static) {
+    pub(crate) fn on_local(&self, listener: impl Fn(&[ClaimedTx]) + Send + Sync + 'static) {
         match self {
             Self::Evm(ledger) => ledger.on_local(listener),
-            Self::Tokens(machine) => machine.on_local(listener),
+            Self::Tokens(machine) => machine.on_local(move |raws| {
+                listener(&raws.iter().map(|raw| (raw.clone(), None)).collect::<Vec<_>>());
+            }),
         }
     }
 
@@ -68,21 +70,23 @@ impl Kind {
 struct EvmPool(EvmLedger);
 
 impl Pool for EvmPool {
-    fn admit(&self, raws: &[Bytes]) {
-        drop(self.0.submit_from_peers(raws));
+    fn admit(&self, raws: Vec<ClaimedTx>) -> Vec<usize> {
+        self.0.submit_claimed(raws).1
     }
 
     fn waits(&self, raw: &Bytes) -> bool {
-        let found = self.0.transaction(keccak256(raw));
-        matches!(found, Ok(Some(found)) if matches!(found.place, TxPlace::Pending))
+        self.0.is_pooled(&keccak256(raw))
     }
 }
 
 struct TokenPool(Arc<TokenMachine>);
 
 impl Pool for TokenPool {
-    fn admit(&self, raws: &[Bytes]) {
-        drop(self.0.submit_from_peers(raws));
+    // Claims are made for no token transaction, which may have several signers, and looked at for none.
+    fn admit(&self, raws: Vec<ClaimedTx>) -> Vec<usize> {
+        let raws: Vec<Bytes> = raws.into_iter().map(|(raw, _)| raw).collect();
+        drop(self.0.submit_from_peers(&raws));
+        Vec::new()
     }
 
     fn waits(&self, raw: &Bytes) -> bool {

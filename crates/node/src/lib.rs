@@ -24,6 +24,7 @@ pub mod identity;
 mod joined;
 mod ledgers;
 mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod misbehaviour;
 mod network;

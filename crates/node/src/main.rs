@@ -6,5 +6,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    bletchley_node::memory::small_pages();
     ExitCode::from(bletchley_node::cli::run())
 }

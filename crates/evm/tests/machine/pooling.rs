@@ -224,7 +224,11 @@ fn told(limits: PoolLimits) -> (World, Arc<parking_lot::Mutex<Vec<Vec<Bytes>>>>)
     let world = limited(limits);
     let heard = Arc::new(parking_lot::Mutex::new(Vec::new()));
     let listener = heard.clone();
-    world.ledger.on_local(move |raws| listener.lock().push(raws.to_vec()));
+    world.ledger.on_local(move |txs| {
+        // Each is told with the key of its sender.
+        assert!(txs.iter().all(|(_, key)| key.is_some()));
+        listener.lock().push(txs.iter().map(|(raw, _)| raw.clone()).collect());
+    });
     (world, heard)
 }
 
@@ -246,6 +250,27 @@ fn what_local_clients_send_is_told_once_and_what_members_send_is_not() {
     let late = world.ledger.submit_from_peers(&[tx(2, 0)]);
     assert_eq!(late, [Err(SubmitError::AlreadyKnown)], "it is final");
     assert!(matches!(world.ledger.submit(tx(2, 0)), Err(SubmitError::NonceTooLow { .. })));
+}
+
+#[test]
+fn a_claim_of_who_signed_changes_nothing_but_is_told_on_when_false() {
+    let (ours, theirs) = (World::new(genesis()), World::new(genesis()));
+    let heard = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let listener = heard.clone();
+    ours.ledger.on_local(move |txs| listener.lock().extend_from_slice(txs));
+    let raws: Vec<Bytes> = (0..30)
+        .map(|number: u8| Tx::transfer(key(1).address(), 1, u64::from(number / 10)).sign(number % 10))
+        .collect();
+    let plain = ours.ledger.submit_batch(&raws);
+    assert!(plain.iter().all(Result::is_ok));
+    let mut claimed = heard.lock().clone();
+    assert_eq!(claimed.len(), 30);
+    claimed[4].1 = claimed[5].1;
+    claimed[7].1 = None;
+    let (outcomes, lies) = theirs.ledger.submit_claimed(claimed);
+    assert_eq!((outcomes, lies), (plain, vec![4]));
+    let senders = |world: &World| world.ledger.pool_content().pending.keys().copied().collect::<Vec<_>>();
+    assert_eq!(senders(&ours), senders(&theirs));
 }
 
 #[test]

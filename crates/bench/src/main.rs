@@ -3,6 +3,7 @@
 mod consortium;
 mod delegated;
 mod erc20;
+mod fabric;
 mod members;
 mod process;
 mod report;

@@ -3,6 +3,7 @@
 use crate::consortium;
 use crate::delegated;
 use crate::erc20::{self, CHAIN_ID, Load, Population};
+use crate::fabric;
 use crate::process::Node;
 use crate::report::{Report, bounded};
 use crate::tokens;
@@ -19,7 +20,7 @@ pub(crate) struct Bench {
     /// Print one JSON object instead of a table.
     #[arg(long)]
     json: bool,
-    /// Only these groups: erc20, million, tokens, delegated, start, consortium, members-load.
+    /// Only these groups: erc20, million, tokens, delegated, fabric, start, consortium, members-load.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Transfers in each load.
@@ -56,6 +57,10 @@ impl Bench {
         }
         if self.wants("delegated") {
             self.delegated(folder, &mut report)?;
+        }
+        if self.wants("fabric") {
+            self.say("fabric: workers on their own");
+            fabric::measure(&self.bletchley, &mut report)?;
         }
         if self.wants("consortium") {
             let names = |name: &str| path(folder, name);
@@ -267,6 +272,20 @@ impl Bench {
         let node = Node::bletchley(&self.bletchley, &["--data", &data, "--dev"])?;
         let (plain, delegated) = delegated::measure(&node)?;
         node.stop()?;
+        self.say("delegated: the same, every cryptlet confined");
+        let data = path(folder, "confined")?;
+        let node = Node::bletchley(&self.bletchley, &["--data", &data, "--dev", "--confine"])?;
+        let (plain_beside, confined) = delegated::measure(&node)?;
+        node.stop()?;
+        report.push(bounded(
+            "delegated_confined_us",
+            "what asking a confined cryptlet adds, its worker included",
+            confined - plain_beside,
+            "us CPU",
+            400.0,
+            250.0,
+            true,
+        ));
         report.figure("plain_call_us", "a transaction that works its weekday out itself", plain, "us CPU");
         let extra = delegated - plain;
         report.push(bounded(

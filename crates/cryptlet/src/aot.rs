@@ -138,7 +138,7 @@ impl AotCache {
         profile: B256,
     ) -> wasmtime::Result<(Component, AotOrigin)> {
         let key = key(engine, code_sha256, profile);
-        let path = self.folder.join(format!("{}.cwasm", hex::encode(key)));
+        let path = self.path(&key);
         let origin = match self.read(&path, &key) {
             Stored::Authentic(body) => match deserialize(engine, &body) {
                 Ok(component) => return Ok((component, AotOrigin::Cached)),
@@ -157,14 +157,42 @@ impl AotCache {
             let _ = fs::remove_file(&path);
         }
         let component = Component::from_binary(engine, code)?;
-        if let Err(error) = component
-            .serialize()
-            .map_err(std::io::Error::other)
-            .and_then(|body| self.write(&path, &key, &body))
-        {
-            tracing::warn!(path = %path.display(), %error, "aot.write");
+        match component.serialize() {
+            Ok(body) => self.keep(&key, &body),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "aot.write"),
         }
         Ok((component, origin))
+    }
+
+    /// Compiled code of a component, for a process that runs it; `None` where there is none that can be trusted.
+    pub(crate) fn find(&self, engine: &Engine, code_sha256: B256, profile: B256) -> Option<Vec<u8>> {
+        let key = key(engine, code_sha256, profile);
+        let path = self.path(&key);
+        match self.read(&path, &key) {
+            Stored::Authentic(body) => Some(body),
+            Stored::Untrusted(problem) => {
+                tracing::warn!(path = %path.display(), problem, "aot.discard");
+                let _ = fs::remove_file(&path);
+                None
+            }
+            Stored::Missing => None,
+        }
+    }
+
+    /// Keeps code that another process compiled, under this node's MAC.
+    pub(crate) fn put(&self, engine: &Engine, code_sha256: B256, profile: B256, body: &[u8]) {
+        self.keep(&key(engine, code_sha256, profile), body);
+    }
+
+    fn keep(&self, key: &[u8; 32], body: &[u8]) {
+        let path = self.path(key);
+        if let Err(error) = self.write(&path, key, body) {
+            tracing::warn!(path = %path.display(), %error, "aot.write");
+        }
+    }
+
+    fn path(&self, key: &[u8; 32]) -> PathBuf {
+        self.folder.join(format!("{}.cwasm", hex::encode(key)))
     }
 
     fn read(&self, path: &Path, key: &[u8; 32]) -> Stored {
@@ -252,9 +280,10 @@ impl Hasher for Sha256Hasher {
 }
 
 #[allow(unsafe_code, reason = "loading compiled code is unsafe by nature; this is the only place")]
-fn deserialize(engine: &Engine, body: &[u8]) -> wasmtime::Result<Component> {
+pub(crate) fn deserialize(engine: &Engine, body: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: the bytes carry a MAC under a key that only this node holds, over a key that names component, profile
-    // and engine: they are what `Component::serialize` of such an engine wrote.
+    // and engine: they are what such an engine compiled. A confined worker gets them from its node, which checked that;
+    // and should they be bad all the same, it has its jail around it.
     unsafe { Component::deserialize(engine, body) }
 }
 

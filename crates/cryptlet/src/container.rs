@@ -7,6 +7,7 @@ use alloy_primitives::{Address, B256, Bytes};
 use bletchley_primitives::{Height, LedgerId, TimestampMs};
 
 use crate::{
+    manifest::{Isolation, Manifest},
     package::{Package, PackageId},
     profile::ExecutionProfile,
     transcript::Transcript,
@@ -27,14 +28,24 @@ pub trait Container: Send + Sync {
     /// The profile that every outcome of this container was computed under.
     fn profile(&self) -> &ExecutionProfile;
 
-    /// Makes a package ready. Slow (it may compile) and idempotent; calls of other packages go on meanwhile.
+    /// Makes a package ready, kept at least `least` and as its manifest asks from the host. Slow (it may compile) and
+    /// idempotent; calls of other packages go on meanwhile.
     ///
     /// # Errors
     /// [`LoadError`]; the container is as it was before.
-    fn load(&self, package: &Package) -> Result<PackageId, LoadError>;
+    fn load(&self, package: &Package, least: Isolation) -> Result<PackageId, LoadError>;
 
-    /// Whether `load` of this package has finished.
-    fn is_loaded(&self, package: &PackageId) -> bool;
+    /// Whether `load` of this package, for this isolation or a stronger one, has finished.
+    fn is_loaded(&self, package: &PackageId, least: Isolation) -> bool;
+
+    /// Lets a package go; calls of it that run finish.
+    fn unload(&self, package: &PackageId);
+
+    /// The manifest of a package that is loaded.
+    fn manifest(&self, package: &PackageId) -> Option<Manifest>;
+
+    /// What this container says about how it keeps code from the host, name and value, sorted by name.
+    fn claims(&self) -> Vec<(&'static str, String)>;
 
     /// Answers one call in a fresh instance. Never panics and never fails: trouble is part of the outcome.
     fn invoke(&self, package: &PackageId, call: &Invocation) -> Outcome;
@@ -65,6 +76,8 @@ pub struct Invocation {
     pub timeout_ms: u64,
     /// Where outside data comes from.
     pub outside: Outside,
+    /// How far the caller's policy wants the code kept from the host, at least.
+    pub isolation: Isolation,
 }
 
 /// Where a call's outside data comes from.
@@ -307,6 +320,14 @@ pub enum LoadError {
         asked: &'static str,
         /// What there is.
         given: &'static str,
+    },
+    /// No confined worker could make it ready: says nothing about the package.
+    #[error("package {name} not loaded: {reason}")]
+    Worker {
+        /// Name in the manifest.
+        name: String,
+        /// What went wrong with the worker.
+        reason: String,
     },
     /// The host holds as many packages as it can.
     #[error("package {name} not loaded: this host already holds its maximum of {max} packages")]

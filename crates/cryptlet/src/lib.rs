@@ -27,6 +27,8 @@
 pub mod abi;
 pub mod aot;
 pub mod calls;
+#[cfg(target_os = "linux")]
+pub mod confined;
 pub mod container;
 pub mod content;
 pub mod ecb;
@@ -34,6 +36,7 @@ pub mod fabric;
 pub mod fetch;
 pub mod header;
 pub mod host;
+pub mod isolation;
 pub mod keys;
 pub mod manifest;
 pub mod package;
@@ -42,3 +45,5 @@ pub mod profile;
 pub mod registry;
 pub mod schema;
 pub mod transcript;
+#[cfg(target_os = "linux")]
+pub mod worker;

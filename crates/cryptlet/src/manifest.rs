@@ -242,6 +242,13 @@ const fn default_isolation() -> Isolation {
     Isolation::InProcess
 }
 
+impl Default for Isolation {
+    /// The least: what nobody asked for more than.
+    fn default() -> Self {
+        default_isolation()
+    }
+}
+
 impl Manifest {
     /// Reads `cryptlet.toml`.
     ///

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use alloy_primitives::{Address, B256};
 use alloy_rlp::{RlpDecodable, RlpEncodable};
 
+use crate::manifest::Isolation;
+
 /// Most publishers, hosts, callers of one cryptlet, or cryptlets with a list of callers.
 pub const LIST_MAX: usize = 256;
 /// Most hosts whose signatures one receipt can carry.
@@ -30,6 +32,7 @@ pub struct CallerRule {
 
 /// What administrators allow. Lists are in ascending order without repetition.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+#[rlp(trailing)]
 pub struct Policy {
     /// How many policies came before, so that none can be repeated.
     pub sequence: u64,
@@ -51,6 +54,8 @@ pub struct Policy {
     pub calls_per_sender_max: u64,
     /// Who may call what, in ascending order of the cryptlet's name.
     pub callers: Vec<CallerRule>,
+    /// How far every cryptlet is kept from its host, at least; absent leaves it to manifest and host.
+    pub isolation: Option<Isolation>,
 }
 
 /// Why a policy is not accepted.
@@ -104,7 +109,14 @@ impl Policy {
             timeout_ms: 10_000,
             calls_per_sender_max: 64,
             callers: Vec::new(),
+            isolation: None,
         }
+    }
+
+    /// How far every cryptlet is kept from its host, at least.
+    #[must_use]
+    pub fn least_isolation(&self) -> Isolation {
+        self.isolation.unwrap_or_default()
     }
 
     /// Whether the policy can be applied.
@@ -296,6 +308,18 @@ mod tests {
         assert!(!policy.lets_call("fx-rates", address(6)));
         assert!(policy.lets_call("calendar", address(6)));
         assert!(policy.lets_call("other", address(6)));
+    }
+
+    #[test]
+    fn a_policy_that_says_nothing_of_isolation_has_the_bytes_of_one_before_there_was_any() {
+        let silent = Policy::single_host(address(1));
+        let bytes = alloy_rlp::encode(&silent);
+        assert_eq!(alloy_rlp::decode_exact::<Policy>(&bytes), Ok(silent.clone()));
+        assert_eq!(silent.least_isolation(), Isolation::InProcess);
+        let strict = Policy { isolation: Some(Isolation::Process), ..silent };
+        let longer = alloy_rlp::encode(&strict);
+        assert_eq!(longer.len(), bytes.len() + 1 + Isolation::Process.name().len());
+        assert_eq!(alloy_rlp::decode_exact::<Policy>(&longer), Ok(strict));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use bletchley_cryptlet::{
     container::{Container, FailureKind},
     fetch::NoFetcher,
     host::WasmContainer,
+    manifest::Isolation,
     package::PackageId,
 };
 use jiff::{
@@ -29,7 +30,7 @@ struct Calendar {
 impl Calendar {
     fn load() -> Self {
         let container = container(Arc::new(NoFetcher));
-        let id = container.load(&cryptlet("calendar")).unwrap();
+        let id = container.load(&cryptlet("calendar"), Isolation::InProcess).unwrap();
         Self { container, id }
     }
 

@@ -11,6 +11,7 @@ use bletchley_cryptlet::{
     container::{Container, FailureKind, Outside, Status, UnavailableKind},
     fetch::NoFetcher,
     host::WasmContainer,
+    manifest::Isolation,
     package::PackageId,
     transcript::Transcript,
 };
@@ -20,7 +21,7 @@ use support::{EcbFetcher, HISTORY, call, container, cryptlet, invocation};
 
 fn fx_rates() -> (WasmContainer, PackageId) {
     let container = container(Arc::new(EcbFetcher));
-    let id = container.load(&cryptlet("fx-rates")).unwrap();
+    let id = container.load(&cryptlet("fx-rates"), Isolation::InProcess).unwrap();
     (container, id)
 }
 
@@ -140,7 +141,7 @@ fn a_record_repeats_offline_and_no_other_record_does() {
     assert_eq!(live.transcript.fetches.len(), 1);
 
     let offline = support::container(Arc::new(NoFetcher));
-    offline.load(&cryptlet("fx-rates")).unwrap();
+    offline.load(&cryptlet("fx-rates"), Isolation::InProcess).unwrap();
     let recorded = Transcript::decode(&live.transcript.encode()).unwrap();
     asked.outside = Outside::Recorded(Arc::new(recorded.clone()));
     assert_eq!(offline.invoke(&id, &asked), live);
@@ -168,7 +169,7 @@ fn a_record_repeats_offline_and_no_other_record_does() {
 #[test]
 fn a_source_that_does_not_answer_is_no_result() {
     let container = container(Arc::new(NoFetcher));
-    let id = container.load(&cryptlet("fx-rates")).unwrap();
+    let id = container.load(&cryptlet("fx-rates"), Isolation::InProcess).unwrap();
     let (code, reason) = call(&container, &id, "rate", &json!(["EUR", "USD", 2024_01_05])).unwrap_err();
     assert_eq!(code, UnavailableKind::SourceUnavailable.code());
     assert!(reason.contains("cannot be asked"), "{reason}");

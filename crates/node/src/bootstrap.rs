@@ -8,6 +8,7 @@
 //! is counted once, because the registry passes over what comes second.
 
 use crate::accounts::StoredKey;
+use crate::containers;
 use crate::identity::OWN;
 use anyhow::{Context, Result, bail};
 use bletchley_consortium::Member;
@@ -16,12 +17,12 @@ use bletchley_cryptlet::content::{Content, ContentId, Durability};
 use bletchley_cryptlet::fabric::LocalHost;
 use bletchley_cryptlet::fetch::HttpFetcher;
 use bletchley_cryptlet::keys::{FileKeyStore, KeyLabel, KeyPurpose, KeyStore, Signer};
-use bletchley_cryptlet::manifest::Manifest;
+use bletchley_cryptlet::manifest::Isolation;
 use bletchley_cryptlet::package::Package;
 use bletchley_cryptlet::policy::{Policy, QUORUM_MAX};
 use bletchley_cryptlet::registry::{
-    EVIDENCE_SOFTWARE, Entry, HostProfile, Registrar, RegistryView, ReleaseStatus, Resolved, SignedEntry,
-    TokenRegistry,
+    Claim, EVIDENCE_SOFTWARE, Entry, HostEntry, HostProfile, Registrar, RegistryView, ReleaseStatus,
+    Resolved, SignedEntry, TokenRegistry,
 };
 use bletchley_ledger::Machine;
 use bletchley_primitives::{Address, B256, TxId};
@@ -51,18 +52,6 @@ const RESEND: Duration = Duration::from_secs(20);
 /// Most hosts that wait to be admitted.
 const REQUESTS_MAX: usize = 128;
 
-/// Manifest and component of each ready-made cryptlet.
-const READY_MADE: [(&str, &[u8]); 2] = [
-    (
-        include_str!("../../../cryptlets/calendar/cryptlet.toml"),
-        include_bytes!("../../../cryptlets/calendar/calendar.wasm"),
-    ),
-    (
-        include_str!("../../../cryptlets/fx-rates/cryptlet.toml"),
-        include_bytes!("../../../cryptlets/fx-rates/fx-rates.wasm"),
-    ),
-];
-
 /// Who the members are now.
 pub(crate) type MembersNow = Arc<dyn Fn() -> Vec<Member> + Send + Sync>;
 
@@ -82,6 +71,8 @@ pub(crate) struct Parts {
     pub(crate) fetcher: Arc<HttpFetcher>,
     /// Digest of the profile that this member's host computes under.
     pub(crate) profile: B256,
+    /// What this member's host says about itself, above all how it keeps cryptlets from itself.
+    pub(crate) claims: Vec<Claim>,
     pub(crate) requests: HostRequests,
     /// Asks a founder to admit this host.
     pub(crate) calls: Arc<OnceLock<Arc<Calls>>>,
@@ -155,14 +146,12 @@ impl Bootstrap {
     /// What the key store or the content store said.
     pub(crate) fn open(parts: Parts) -> Result<Self> {
         let publisher = StoredKey::ensure(&parts.keys, KeyPurpose::Publisher, OWN)?;
-        let mut ready_made = Vec::with_capacity(READY_MADE.len());
-        for (manifest, code) in READY_MADE {
-            let package = Package::new(Manifest::from_toml(manifest)?, code.into())?;
+        let ready_made = containers::ready_made()?;
+        for package in &ready_made {
             parts.content.put(package.code(), Durability::Durable)?;
             for source in &package.manifest().capabilities.fetch {
                 parts.fetcher.grant(&source.url_prefix)?;
             }
-            ready_made.push(package);
         }
         let missing_since = BTreeMap::new();
         Ok(Self { parts, publisher, ready_made, sent: None, missing_since, asked: None })
@@ -238,14 +227,16 @@ impl Bootstrap {
         let (host, administrator) = (self.parts.host_key.clone(), self.parts.administrator.clone());
         let registry = &self.parts.registry;
         let entry = registry.host(host.address(), registry.anchor().height);
-        if entry.is_some_and(|entry| entry.profile == self.parts.profile) {
+        let claims = &self.parts.claims;
+        let says = |entry: &HostEntry| claims.iter().all(|claim| entry.claims.contains(claim));
+        if entry.is_some_and(|entry| entry.profile == self.parts.profile && says(&entry)) {
             return Ok(Next::Nothing);
         }
         let about = HostProfile {
             member: self.parts.member.clone(),
             evidence: EVIDENCE_SOFTWARE.to_owned(),
             profile: self.parts.profile,
-            claims: Vec::new(),
+            claims: claims.clone(),
         };
         if self.is_root(administrator.address()) {
             let signed = self.registrar().admit_host(about, &*host, &*administrator)?;
@@ -545,7 +536,7 @@ fn load_all(host: &LocalHost, registry: &TokenRegistry) {
     let height = registry.anchor().height;
     let registered: Vec<Resolved> = registry.with_index(|index| index.packages(height).collect());
     for found in registered {
-        if let Err(trouble) = host.load(&found.package) {
+        if let Err(trouble) = host.load(&found.package, Isolation::default()) {
             tracing::warn!(name = found.package.release.name, reason = %trouble.reason, "node.warm_up");
         }
     }

@@ -1,5 +1,6 @@
 //! What a member's node is started with: one TOML file, unknown keys refused, paths relative to the file.
 
+use crate::containers::Cryptlets;
 use crate::data::DataDir;
 use crate::genesis::NetworkGenesis;
 use anyhow::{Context, Result, bail};
@@ -39,6 +40,9 @@ pub struct MemberConfig {
     /// What the node writes about itself.
     #[serde(default)]
     pub log: Log,
+    /// How cryptlets are run.
+    #[serde(default)]
+    pub cryptlets: Cryptlets,
 }
 
 /// Where a node listens.

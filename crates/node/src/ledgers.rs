@@ -5,6 +5,7 @@ use crate::calls;
 use crate::calls::CONSORTIUM_WORKERS;
 use crate::certificates::Certificates;
 use crate::certifier::Alone;
+use crate::containers;
 use crate::data::DataDir;
 use crate::engines::{Ended, EngineThread};
 use crate::genesis::{Agreement, Agreements, EngineName, NetworkGenesis};
@@ -29,9 +30,8 @@ use bletchley_cryptlet::container::Container;
 use bletchley_cryptlet::content::FolderContent;
 use bletchley_cryptlet::fabric::{Fabric, FabricConfig, FabricParts, LocalHost};
 use bletchley_cryptlet::fetch::HttpFetcher;
-use bletchley_cryptlet::host::WasmContainer;
 use bletchley_cryptlet::keys::{KeyLabel, KeyPurpose, Signer};
-use bletchley_cryptlet::registry::{RegistryView, TokenRegistry};
+use bletchley_cryptlet::registry::{Claim, RegistryView, TokenRegistry};
 use bletchley_evm::EvmLedger;
 use bletchley_ledger::{FinalityReader, Machine as _, SharedStore, StoredFinality};
 use bletchley_storage::{Options as StoreOptions, SegmentStore};
@@ -50,7 +50,7 @@ pub(crate) struct Ledgers {
     pub(crate) fabric: Arc<Fabric>,
     pub(crate) content: Arc<FolderContent>,
     pub(crate) fetcher: Arc<HttpFetcher>,
-    pub(crate) container: Arc<WasmContainer>,
+    pub(crate) container: Arc<dyn Container>,
     pub(crate) host: Arc<LocalHost>,
     pub(crate) listeners: Arc<Listeners>,
     pub(crate) meters: Arc<Meters>,
@@ -116,7 +116,7 @@ impl Ledgers {
         let content = Arc::new(FolderContent::open(&data.content())?);
         let fetcher = Arc::new(HttpFetcher::default());
         let aot = AotCache::open(&data.compiled(), compiled_secret(data)?)?;
-        let container = Arc::new(WasmContainer::open(Some(aot), fetcher.clone())?);
+        let container = containers::open(Some(aot), fetcher.clone(), config.cryptlets)?;
         let label = KeyLabel::new(KeyPurpose::Host, OWN)?;
         let keys = identity.keys.store.clone();
         let host = Arc::new(LocalHost::open(container.clone(), content.clone(), keys, label)?);
@@ -293,6 +293,7 @@ impl Ledgers {
             content: self.content.clone(),
             fetcher: self.fetcher.clone(),
             profile: self.container.profile().digest(),
+            claims: claims(self.container.as_ref()),
             requests: bootstrap::HostRequests::default(),
             calls: Arc::default(),
         }
@@ -347,6 +348,12 @@ impl Ledgers {
             mirrors: Arc::default(),
         }
     }
+}
+
+/// What the host says about how it keeps cryptlets from itself.
+fn claims(container: &dyn Container) -> Vec<Claim> {
+    let claims = container.claims().into_iter();
+    claims.map(|(name, value)| Claim { name: name.to_owned(), value }).collect()
 }
 
 /// Starts the engine that genesis names. An engine of several members gets its messages from the node's network.

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod client;
 mod clock;
 pub mod config;
+pub mod containers;
 mod cryptlet_log;
 pub mod data;
 pub mod demo;

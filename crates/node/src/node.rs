@@ -6,6 +6,7 @@ use crate::calls::hosts_of;
 use crate::certificates::Ticking;
 use crate::client::Running;
 use crate::clock::{ClockWatch, address_again, start_again};
+use crate::containers::Cryptlets;
 use crate::data::DataDir;
 use crate::dev::Steering;
 use crate::engines::{EngineThread, Folding};
@@ -53,6 +54,8 @@ pub struct NodeConfig {
     pub endpoints: BTreeMap<String, String>,
     /// Keep the state of every block.
     pub archive: bool,
+    /// How cryptlets are run.
+    pub cryptlets: Cryptlets,
 }
 
 /// A running node.

@@ -252,7 +252,8 @@ fn admitted(shared: &Shared, peer: PeerId, ask: &Ask, evidence: &Evidence) -> Re
         time_ms: receipt.as_of_ms,
     };
     let timeout_ms = ask.timeout_ms.min(admitted.policy.timeout_ms);
-    Ok(Work { call, place, package: admitted.package, fuel_max: evidence.fuel_max, timeout_ms })
+    let isolation = admitted.policy.least_isolation();
+    Ok(Work { call, place, package: admitted.package, fuel_max: evidence.fuel_max, timeout_ms, isolation })
 }
 
 /// A run from the evidence must give the same to the byte. Where outside data went in, a run against this host's own

@@ -15,6 +15,7 @@ use crate::{
     },
     content::{Content, ContentId},
     keys::{KeyLabel, KeyStore, KeyStoreError},
+    manifest::Isolation,
     package::Package,
     registry::RegisteredPackage,
 };
@@ -35,6 +36,8 @@ pub struct Work {
     pub fuel_max: u64,
     /// Time that this attempt gets.
     pub timeout_ms: u64,
+    /// How far policy wants the code kept from the host, at least.
+    pub isolation: Isolation,
 }
 
 /// What came of a call, before anyone signed.
@@ -178,12 +181,12 @@ impl LocalHost {
     ///
     /// # Errors
     /// [`Unavailability`] when its code is not here or does not load.
-    pub fn load(&self, package: &RegisteredPackage) -> Result<(), Unavailability> {
-        if self.container.is_loaded(&package.id()) {
+    pub fn load(&self, package: &RegisteredPackage, least: Isolation) -> Result<(), Unavailability> {
+        if self.container.is_loaded(&package.id(), least) {
             return Ok(());
         }
         let _one_at_a_time = self.loading.lock();
-        if self.container.is_loaded(&package.id()) {
+        if self.container.is_loaded(&package.id(), least) {
             return Ok(());
         }
         let trouble = |kind, reason: String| Unavailability { kind, reason };
@@ -198,13 +201,13 @@ impl LocalHost {
         let built = Package::new(package.manifest.clone(), code)
             .map_err(|error| trouble(UnavailableKind::HostFault, error.to_string()))?;
         self.container
-            .load(&built)
+            .load(&built, least)
             .map_err(|error| trouble(UnavailableKind::NotLoaded, error.to_string()))?;
         Ok(())
     }
 
     fn invoke(&self, work: &Work, outside: Outside) -> Result<Execution, Unavailability> {
-        self.load(&work.package)?;
+        self.load(&work.package, work.isolation)?;
         let invocation = Invocation {
             call_id: work.call.id().0,
             ledger: work.call.ledger,
@@ -217,6 +220,7 @@ impl LocalHost {
             fuel_max: work.fuel_max,
             timeout_ms: work.timeout_ms.min(work.package.manifest.limits.timeout_ms),
             outside,
+            isolation: work.isolation,
         };
         let outcome = self.container.invoke(&work.package.id(), &invocation);
         execution(work, self.profile(), outcome)

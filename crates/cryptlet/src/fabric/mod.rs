@@ -354,6 +354,7 @@ fn work_of(call: &Call, place: &Place, admitted: &Admitted) -> Work {
         package: Arc::clone(&admitted.package),
         fuel_max: admitted.fuel_max(),
         timeout_ms: admitted.policy.timeout_ms,
+        isolation: admitted.policy.least_isolation(),
     }
 }
 

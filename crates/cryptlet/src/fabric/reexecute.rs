@@ -10,6 +10,7 @@ use super::{Evidence, Execution, FabricParts, Host, Work};
 use crate::{
     container::{Unavailability, UnavailableKind},
     content::ContentId,
+    manifest::Isolation,
 };
 
 /// Where a repeated run differs from the receipt.
@@ -106,6 +107,8 @@ fn prepared(
         timeout_ms: resolved.package.manifest.limits.timeout_ms,
         package: resolved.package,
         fuel_max: evidence.fuel_max,
+        // The container's own rule holds; the policy of then was about the hosts of then.
+        isolation: Isolation::default(),
     };
     Ok((host, work, evidence))
 }

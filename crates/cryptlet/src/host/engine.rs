@@ -38,8 +38,32 @@ pub(super) const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::COMPONENT_MODEL);
 const FEATURE_NAMES: &str = "wasm2,tail-call,extended-const,multi-memory,component-model";
 
+/// How many calls an engine runs at once. No outcome depends on it, nor does compiled code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Places {
+    /// As many as the host allows: the node's own process.
+    Many,
+    /// One: a confined worker, which has no threads and no `/proc`.
+    One,
+}
+
 /// The engine of the profile.
-pub(super) fn engine() -> wasmtime::Result<Engine> {
+pub(super) fn engine(places: Places) -> wasmtime::Result<Engine> {
+    let mut config = config();
+    config
+        .parallel_compilation(places == Places::Many)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(places)));
+    Engine::new(&config)
+}
+
+/// An engine that compiles for the profile and runs nothing, so it reserves no memory.
+pub(crate) fn compiler() -> wasmtime::Result<Engine> {
+    let mut config = config();
+    config.parallel_compilation(false).allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    Engine::new(&config)
+}
+
+fn config() -> Config {
     let mut config = Config::new();
     config.wasm_features(!FEATURES, false).wasm_features(FEATURES, true);
     config
@@ -54,14 +78,16 @@ pub(super) fn engine() -> wasmtime::Result<Engine> {
         .wasm_backtrace_max_frames(None)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .generate_address_map(false)
-        .memory_init_cow(true)
-        .parallel_compilation(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
-    Engine::new(&config)
+        .memory_init_cow(true);
+    config
 }
 
-fn pool() -> PoolingAllocationConfig {
-    let calls = limits::CONCURRENT_CALLS_MAX;
+fn pool(places: Places) -> PoolingAllocationConfig {
+    let (calls, pagemap) = match places {
+        Places::Many => (limits::CONCURRENT_CALLS_MAX, Enabled::Auto),
+        // The engine would open a file for it, which a jail forbids.
+        Places::One => (1, Enabled::No),
+    };
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(calls)
         .total_core_instances(calls * limits::CORE_INSTANCES_MAX)
@@ -77,7 +103,7 @@ fn pool() -> PoolingAllocationConfig {
         .linear_memory_keep_resident(MEMORY_RESIDENT_SIZE_BYTES)
         .table_keep_resident(TABLE_RESIDENT_SIZE_BYTES)
         .max_unused_warm_slots(WARM_SLOTS_MAX)
-        .pagemap_scan(Enabled::Auto);
+        .pagemap_scan(pagemap);
     pool
 }
 
@@ -111,7 +137,22 @@ pub fn profile() -> ExecutionProfile {
 
 #[cfg(test)]
 mod tests {
-    use super::{PROFILE_NAME, WASMTIME_VERSION, profile};
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    use super::{PROFILE_NAME, Places, WASMTIME_VERSION, compiler, engine, profile};
+
+    #[test]
+    fn what_one_engine_of_the_profile_compiles_every_other_one_runs() {
+        let digest = |engine: wasmtime::Result<wasmtime::Engine>| {
+            let mut hasher = DefaultHasher::new();
+            engine.map(|engine| engine.precompile_compatibility_hash().hash(&mut hasher)).unwrap_or_default();
+            hasher.finish()
+        };
+        let many = digest(engine(Places::Many));
+        assert_ne!(many, DefaultHasher::new().finish());
+        assert_eq!(many, digest(engine(Places::One)));
+        assert_eq!(many, digest(compiler()));
+    }
 
     #[test]
     fn the_specification_lists_every_flag_with_its_value() {

@@ -91,22 +91,9 @@ fn log(instance: &mut LinkerInstance<'_, CallState>) -> wasmtime::Result<()> {
         let mut noted = vec![level as u8];
         noted.extend(kept.as_bytes());
         state.note("log.emit", &noted, &[]);
-        if state.is_live() {
-            emit(level, &state.package.manifest.name, &kept);
-        }
+        state.log(level, &kept);
         Ok(())
     })
-}
-
-fn emit(level: LogLevel, cryptlet: &str, message: &str) {
-    // Without control characters, so that a cryptlet cannot write the operator's terminal.
-    let said = message.escape_debug().to_string();
-    match level {
-        LogLevel::Debug => tracing::debug!(cryptlet, said, "cryptlet.log"),
-        LogLevel::Info => tracing::info!(cryptlet, said, "cryptlet.log"),
-        LogLevel::Warn => tracing::warn!(cryptlet, said, "cryptlet.log"),
-        LogLevel::Error => tracing::error!(cryptlet, said, "cryptlet.log"),
-    }
 }
 
 fn fetch(instance: &mut LinkerInstance<'_, CallState>) -> wasmtime::Result<()> {

@@ -1,19 +1,51 @@
 //! What belongs to one call: its limits, its record, and how far it has come.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use alloy_primitives::{B256, Keccak256};
 use wasmtime::{ResourceLimiter, StoreContextMut};
 
-use super::{Loaded, limits};
-use crate::container::Outside;
+use super::{executor::Loaded, limits, wire::LogLevel};
 use crate::{
-    container::{FailureKind, Invocation, Status, UnavailableKind},
-    fetch::{Fetched, Fetcher, check_path},
+    container::{FailureKind, Invocation, Outside, Status, UnavailableKind},
+    fetch::{Fetched, Fetcher},
+    manifest::FetchSource,
     transcript::{FETCHES_PER_CALL_MAX, Transcript, host_calls_next, host_calls_start},
 };
 
 const RANDOM_DOMAIN: &[u8] = b"bletchley/cryptlet/random/1";
+
+/// What a call reaches outside itself: the world, or whoever stands between it and a confined worker.
+pub(crate) trait Surroundings: Send + Sync {
+    /// GET `path` of a source that the manifest names, within `timeout`.
+    fn fetch(&self, source: &FetchSource, path: &str, timeout: Duration) -> Fetched;
+
+    /// A line for the operator.
+    fn log(&self, level: LogLevel, cryptlet: &str, message: &str);
+}
+
+/// The world itself.
+pub(crate) struct World(pub(crate) Arc<dyn Fetcher>);
+
+impl Surroundings for World {
+    fn fetch(&self, source: &FetchSource, path: &str, timeout: Duration) -> Fetched {
+        self.0.get(source, path, timeout)
+    }
+
+    fn log(&self, level: LogLevel, cryptlet: &str, message: &str) {
+        // Without control characters, so that a cryptlet cannot write the operator's terminal.
+        let said = message.escape_debug().to_string();
+        match level {
+            LogLevel::Debug => tracing::debug!(cryptlet, said, "cryptlet.log"),
+            LogLevel::Info => tracing::info!(cryptlet, said, "cryptlet.log"),
+            LogLevel::Warn => tracing::warn!(cryptlet, said, "cryptlet.log"),
+            LogLevel::Error => tracing::error!(cryptlet, said, "cryptlet.log"),
+        }
+    }
+}
 
 /// A reason to end the call from inside a host function.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -31,13 +63,13 @@ impl Abort {
 }
 
 /// State of one call: the data of its store.
-pub(super) struct CallState {
+pub(crate) struct CallState {
     pub(super) call: Invocation,
     pub(super) package: Arc<Loaded>,
     pub(super) transcript: Transcript,
     pub(super) host_calls_digest: B256,
     host_calls: u32,
-    fetcher: Arc<dyn Fetcher>,
+    surroundings: Arc<dyn Surroundings>,
     deadline: Instant,
     random: RandomStream,
     memory_bytes: usize,
@@ -49,7 +81,7 @@ impl CallState {
     pub(super) fn new(
         call: Invocation,
         package: Arc<Loaded>,
-        fetcher: Arc<dyn Fetcher>,
+        surroundings: Arc<dyn Surroundings>,
         deadline: Instant,
     ) -> Self {
         Self {
@@ -59,14 +91,21 @@ impl CallState {
             transcript: Transcript::default(),
             host_calls_digest: host_calls_start(),
             host_calls: 0,
-            fetcher,
+            surroundings,
             deadline,
             memory_bytes: 0,
             growth_was_fair: false,
         }
     }
 
-    pub(super) fn is_live(&self) -> bool {
+    /// Hands a line to the operator; what is repeated from a record has been said before.
+    pub(super) fn log(&self, level: LogLevel, message: &str) {
+        if self.is_live() {
+            self.surroundings.log(level, &self.package.methods.manifest.name, message);
+        }
+    }
+
+    fn is_live(&self) -> bool {
         matches!(self.call.outside, Outside::Live)
     }
 
@@ -93,13 +132,10 @@ impl CallState {
             let reason = format!("more than {FETCHES_PER_CALL_MAX} fetches in one call");
             return Err(Abort::failed(FailureKind::HostCallLimit, reason));
         }
-        let declared =
-            self.package.manifest.capabilities.fetch.iter().find(|declared| declared.name == source);
+        let methods = &self.package.methods;
         // What manifest and path forbid is forbidden on every host, so a record cannot say otherwise.
-        let forbidden = match declared {
-            None => Some(Fetched::Denied(format!("the manifest names no source `{source}`"))),
-            Some(_) => check_path(path).err().map(|problem| Fetched::Denied(problem.to_owned())),
-        };
+        let forbidden = methods.forbids_fetch(source, path);
+        let declared = methods.manifest.capabilities.fetch.iter().find(|declared| declared.name == source);
         let fetched = match (&self.call.outside, forbidden, declared) {
             (Outside::Live, Some(denied), _) => denied,
             (Outside::Live, None, Some(declared)) => {
@@ -110,7 +146,7 @@ impl CallState {
                         "the time ran out before a fetch",
                     ));
                 }
-                self.fetcher.get(declared, path, left)
+                self.surroundings.fetch(declared, path, left)
             }
             (Outside::Recorded(record), forbidden, _) => {
                 let fetched = record

@@ -36,9 +36,8 @@ pub(super) struct CallContext {
 /// `log.level`.
 #[derive(ComponentType, Lift, Clone, Copy, Debug)]
 #[component(enum)]
-#[allow(dead_code, reason = "guests make them: the derive lifts them out of memory")]
 #[repr(u8)]
-pub(super) enum LogLevel {
+pub(crate) enum LogLevel {
     #[component(name = "debug")]
     Debug,
     #[component(name = "info")]
@@ -47,6 +46,19 @@ pub(super) enum LogLevel {
     Warn,
     #[component(name = "error")]
     Error,
+}
+
+impl LogLevel {
+    /// The level with this number, as a worker sends it.
+    pub(crate) const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Debug),
+            1 => Some(Self::Info),
+            2 => Some(Self::Warn),
+            3 => Some(Self::Error),
+            _ => None,
+        }
+    }
 }
 
 /// `fetch.response`.

@@ -9,6 +9,7 @@ use alloy_primitives::{Address, B256};
 use bletchley_cryptlet::{
     content::{Content, ContentId},
     fabric::{Evidence, FabricConfig, Reexecution},
+    manifest::Isolation,
     policy::Policy,
     registry::{RegistryView, ReleaseStatus},
 };
@@ -209,6 +210,20 @@ fn a_host_that_the_policy_does_not_name_signs_nothing() {
     world.set_policy(|policy| Policy { hosts: vec![world.host_keys[0].address()], ..policy });
     world.fabric.anchor();
     assert_eq!(world.answer(&call(1), &place(10)).receipt.status, Status::Ok);
+}
+
+#[test]
+fn the_isolation_that_policy_asks_for_reaches_the_host() {
+    let world = World::new();
+    let asked = || *world.containers[0].least.lock();
+    assert_eq!(world.answer(&call(1), &place(10)).receipt.status, Status::Ok);
+    assert_eq!(asked(), Isolation::InProcess);
+    world.set_policy(|policy| Policy { isolation: Some(Isolation::Process), ..policy });
+    world.fabric.anchor();
+    assert_eq!(world.answer(&call(2), &place(10)).receipt.status, Status::Ok);
+    assert_eq!(asked(), Isolation::Process);
+    assert_eq!(world.fabric.run(&call(3), &place(10)).unwrap().receipt.status, Status::Ok);
+    assert_eq!(asked(), Isolation::Process);
 }
 
 #[test]

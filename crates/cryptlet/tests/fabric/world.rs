@@ -13,7 +13,7 @@ use bletchley_cryptlet::{
     content::{Content, Durability, MemoryContent},
     fabric::{Fabric, FabricConfig, FabricParts, Host, LocalHost},
     keys::{KeyLabel, KeyPurpose, KeyStore, MemoryKeyStore},
-    manifest::Manifest,
+    manifest::{Isolation, Manifest},
     package::{Package, PackageId},
     policy::Policy,
     profile::ExecutionProfile,
@@ -59,6 +59,8 @@ pub struct Scripted {
     profile: ExecutionProfile,
     behaviour: Mutex<Behaviour>,
     pub invocations: Mutex<BTreeMap<B256, usize>>,
+    /// Isolation that the last call asked for.
+    pub least: Mutex<Isolation>,
     failures: AtomicUsize,
     running: AtomicUsize,
     pub running_most: AtomicUsize,
@@ -71,6 +73,7 @@ impl Scripted {
             profile: ExecutionProfile::new(profile, "scripted", &[]),
             behaviour: Mutex::new(behaviour),
             invocations: Mutex::default(),
+            least: Mutex::default(),
             failures: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
             running_most: AtomicUsize::new(0),
@@ -105,16 +108,27 @@ impl Container for Scripted {
         &self.profile
     }
 
-    fn load(&self, package: &Package) -> Result<PackageId, LoadError> {
+    fn load(&self, package: &Package, _least: Isolation) -> Result<PackageId, LoadError> {
         Ok(package.id())
     }
 
-    fn is_loaded(&self, _package: &PackageId) -> bool {
+    fn is_loaded(&self, _package: &PackageId, _least: Isolation) -> bool {
         true
+    }
+
+    fn unload(&self, _package: &PackageId) {}
+
+    fn manifest(&self, _package: &PackageId) -> Option<Manifest> {
+        None
+    }
+
+    fn claims(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
     }
 
     fn invoke(&self, _package: &PackageId, call: &Invocation) -> Outcome {
         *self.invocations.lock().entry(call.call_id).or_default() += 1;
+        *self.least.lock() = call.isolation;
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.running_most.fetch_max(running, Ordering::SeqCst);
         let behaviour = self.behaviour.lock().clone();

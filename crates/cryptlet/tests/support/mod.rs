@@ -14,7 +14,7 @@ use bletchley_cryptlet::{
     ecb::{ECB_PATH_PREFIX, History},
     fetch::{Fetched, Fetcher},
     host::WasmContainer,
-    manifest::FetchSource,
+    manifest::{FetchSource, Isolation},
     package::{Package, PackageId},
 };
 use bletchley_primitives::{Height, LedgerId, TimestampMs};
@@ -45,7 +45,7 @@ pub(crate) fn cryptlet(name: &str) -> Package {
 pub(crate) fn container(fetcher: Arc<dyn Fetcher>) -> WasmContainer {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cryptlet-aot");
     let cache = AotCache::open(&folder, AotSecret::new([7; 32].into())).unwrap();
-    WasmContainer::open(Some(cache), fetcher).unwrap()
+    WasmContainer::open(Some(Arc::new(cache)), fetcher).unwrap()
 }
 
 pub(crate) fn invocation(method: &str, input: Vec<u8>) -> Invocation {
@@ -61,6 +61,7 @@ pub(crate) fn invocation(method: &str, input: Vec<u8>) -> Invocation {
         fuel_max: u64::MAX,
         timeout_ms: u64::MAX,
         outside: Outside::Live,
+        isolation: Isolation::InProcess,
     }
 }
 

@@ -73,9 +73,9 @@ pub(crate) fn test(
     project.build(tools, progress)?;
     let package = Package::from_folder(project.folder())?;
     let fixtures = Arc::new(Fixtures::default());
-    let container = WasmContainer::open(Some(tools.aot()?), Arc::clone(&fixtures) as _)?;
+    let container = WasmContainer::open(Some(Arc::new(tools.aot()?)), Arc::clone(&fixtures) as _)?;
     progress(&format!("loading {} (compiled once for each build)", package.manifest().name));
-    let loaded = container.load(&in_process(&package)?)?;
+    let loaded = container.load(&in_process(&package)?, Isolation::InProcess)?;
     let runner = Runner { container, loaded, fixtures, manifest: package.manifest().clone() };
     let reports: Vec<CaseReport> = cases.iter().map(|case| runner.run(case)).collect();
     let passed = reports.iter().filter(|report| report.passed).count();
@@ -210,6 +210,7 @@ fn invocation(case: &Case, input: Vec<u8>) -> Invocation {
         fuel_max: u64::MAX,
         timeout_ms: u64::MAX,
         outside: Outside::Live,
+        isolation: Isolation::InProcess,
     }
 }
 

@@ -34,6 +34,9 @@ struct Start {
     /// Keep the state of every block, whatever the configuration says.
     #[arg(long)]
     archive: bool,
+    /// Run every cryptlet in a confined process, whatever the configuration says.
+    #[arg(long)]
+    confine: bool,
     /// Stop when the standard input closes: for whoever starts nodes as children.
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
@@ -69,6 +72,7 @@ impl Start {
             member: Some(file.member),
             endpoints: file.endpoints,
             archive: file.archive || self.archive,
+            cryptlets: file.cryptlets.confining(self.confine),
         };
         let node = Node::start(config, &|step| output.progress(step))?;
         announce::node(&node, output);

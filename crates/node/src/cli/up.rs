@@ -3,6 +3,7 @@
 use super::{announce, log};
 use crate::ceremony::Draft;
 use crate::config::API_PORT_DEFAULT;
+use crate::containers::Cryptlets;
 use crate::data::{DEFAULT_DATA_DIR, DataDir};
 use crate::founding::{self, NAMES, Plan};
 use crate::genesis::{EngineName, NetworkGenesis};
@@ -47,6 +48,9 @@ pub(super) struct Up {
     /// Keep the state of every block, not only of the last ones; development ledgers always do.
     #[arg(long)]
     archive: bool,
+    /// Run every cryptlet in a confined process, those that ship with the node too.
+    #[arg(long)]
+    confine: bool,
     #[command(flatten)]
     log: log::LogOptions,
     /// Folder of the node, or of all members.
@@ -105,6 +109,7 @@ impl Up {
             p2p: None,
             endpoints: BTreeMap::new(),
             archive: self.archive,
+            cryptlets: Cryptlets::default().confining(self.confine),
         };
         let node = Node::start(config, &|step| output.progress(step))?;
         announce::node(&node, output);
@@ -161,10 +166,12 @@ impl Up {
             .iter()
             .map(|member| Launch { name: member.name.clone(), data: data.member(&member.name) })
             .collect();
-        let archive: Vec<String> = self.archive.then(|| "--archive".to_owned()).into_iter().collect();
+        let options = [(self.archive, "--archive"), (self.confine, "--confine")];
+        let options: Vec<String> =
+            options.into_iter().filter(|(asked, _)| *asked).map(|(_, option)| option.to_owned()).collect();
         let signals = Signals::catch()?;
         let progress = |step: &str| output.progress(step);
-        let Some(supervisor) = Supervisor::start(&program, launches, &archive, &signals, &progress)? else {
+        let Some(supervisor) = Supervisor::start(&program, launches, &options, &signals, &progress)? else {
             return Ok(());
         };
         output.progress("waiting until the members agree");

@@ -1,13 +1,13 @@
 //! Running recorded cryptlet calls again, from their evidence: nobody is asked, and no host's word is taken.
 
 use super::Fault;
+use crate::containers::{self, Cryptlets};
 use crate::data::DataDir;
 use crate::output::Output;
 use anyhow::Result;
 use bletchley_cryptlet::content::FolderContent;
 use bletchley_cryptlet::fabric::{Fabric, FabricConfig, FabricParts, LocalHost, Reexecution};
 use bletchley_cryptlet::fetch::NoFetcher;
-use bletchley_cryptlet::host::WasmContainer;
 use bletchley_cryptlet::keys::{KeyLabel, KeyPurpose, MemoryKeyStore};
 use bletchley_cryptlet::registry::TokenRegistry;
 use bletchley_evm::EvmLedger;
@@ -34,7 +34,7 @@ pub(super) fn reexecute(
     output: Output,
 ) -> Result<bool> {
     let content = Arc::new(FolderContent::read_only(&data.content()));
-    let container = Arc::new(WasmContainer::open(None, Arc::new(NoFetcher))?);
+    let container = containers::open(None, Arc::new(NoFetcher), Cryptlets::default())?;
     let label = KeyLabel::new(KeyPurpose::Host, "verifier")?;
     let host = LocalHost::open(container, content.clone(), Arc::new(MemoryKeyStore::default()), label)?;
     let parts = FabricParts { registry, content, hosts: vec![Arc::new(host)] };

@@ -1,6 +1,6 @@
 // A consortium under test: its members' processes, signals to them, and what each of them says.
 import { spawn } from "node:child_process";
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -73,7 +73,8 @@ function signal(pid, name) {
 function isAlive(pid) {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return !/\) [ZX] /.test(stat);
+    // A process whose first thread has ended still holds its ports until the others have.
+    return !/\) [ZX] /.test(stat) || readdirSync(`/proc/${pid}/task`).length > 1;
   } catch {
     return signal(pid, 0);
   }

@@ -71,6 +71,11 @@ fn members_vote_from_204() {
 }
 
 #[test]
+fn members_vote_from_208() {
+    hold_in(Scenario::Votes, 208..212);
+}
+
+#[test]
 fn tendermint_from_300() {
     hold_in(Scenario::Tendermint, 300..304);
 }
@@ -78,6 +83,11 @@ fn tendermint_from_300() {
 #[test]
 fn tendermint_from_304() {
     hold_in(Scenario::Tendermint, 304..308);
+}
+
+#[test]
+fn tendermint_from_308() {
+    hold_in(Scenario::Tendermint, 308..312);
 }
 
 /// Every member in turn ends at the n-th operation of a disk after it came back: while it recovers, and in the midst of a block.

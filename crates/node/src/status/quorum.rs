@@ -40,8 +40,13 @@ impl NoQuorum {
 
 impl fmt::Display for NoQuorum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connected, of, needed, .. } = self;
-        write!(f, "waiting for {} ({connected} of {of} connected, {needed} needed)", listed(&self.missing))
+        let Self { missing, connected, of, needed } = self;
+        write!(f, "waiting for {} ({connected} of {of} connected, {needed} needed)", listed(missing))?;
+        if missing.len() > 1 && of.saturating_sub(missing.len()) <= 1 {
+            // With clocks half a minute apart a handshake fails on both sides, and neither can tell why.
+            f.write_str("; nobody is reached: look at this node's network and clock")?;
+        }
+        Ok(())
     }
 }
 
@@ -130,7 +135,10 @@ mod tests {
         let message = seen(&[3]).map(|lost| lost.to_string()).unwrap_or_default();
         assert_eq!(message, "waiting for bank-b and regulator (2 of 4 connected, 3 needed)");
         let message = seen(&[]).map(|lost| lost.to_string()).unwrap_or_default();
-        assert_eq!(message, "waiting for bank-b, maker and regulator (1 of 4 connected, 3 needed)");
+        assert_eq!(
+            message,
+            "waiting for bank-b, maker and regulator (1 of 4 connected, 3 needed); nobody is reached: look at this node's network and clock"
+        );
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub const EPOCH_BLOCKS: (u64, u64) = (2, 1_000_000);
 pub const BLOCK_MS: (u64, u64) = (1, 60_000);
 /// Longest silence of an idle ledger that can be asked for, in milliseconds; 0 is for any.
 pub const HEARTBEAT_MS_MAX: u64 = 86_400_000;
+/// Shortest and longest silence of a ledger whose members agree, in milliseconds: others wait for a silent leader a little
+/// longer than this.
+pub const AGREED_HEARTBEAT_MS: (u64, u64) = (100, 30_000);
 
 /// What a ledger runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -195,12 +198,27 @@ impl LedgerSpec {
         Ok(())
     }
 
+    /// Whether one validator decides alone.
+    #[must_use]
+    pub fn is_solo(&self) -> bool {
+        self.engine == ENGINE_SOLO
+    }
+
+    /// Whether the silence that a vote asks for suits the engine.
+    pub(crate) fn check_heartbeat(&self) -> Result<(), LedgerError> {
+        if self.is_solo() {
+            return Ok(());
+        }
+        self.within("heartbeatMs", self.heartbeat_ms, AGREED_HEARTBEAT_MS)
+    }
+
     /// As [`Self::check`], for a ledger that is voted on.
     ///
     /// # Errors
     /// [`LedgerError`].
     pub fn check_voted(&self) -> Result<(), LedgerError> {
         self.check()?;
+        self.check_heartbeat()?;
         self.within("blockMs", self.block_ms, BLOCK_MS)
     }
 }

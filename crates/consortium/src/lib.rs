@@ -21,8 +21,8 @@ pub use fold::{
 };
 pub use history::ConsortiumHistory;
 pub use ledgers::{
-    BLOCK_MS, ENGINE_SOLO, ENGINES, EPOCH_BLOCKS, HEARTBEAT_MS_MAX, LEDGERS_MAX, LedgerError, LedgerKind,
-    LedgerRecord, LedgerSpec,
+    AGREED_HEARTBEAT_MS, BLOCK_MS, ENGINE_SOLO, ENGINES, EPOCH_BLOCKS, HEARTBEAT_MS_MAX, LEDGERS_MAX,
+    LedgerError, LedgerKind, LedgerRecord, LedgerSpec,
 };
 pub use member::{MEMBERS_MAX, Member, MemberError, NAME_SIZE_BYTES_MAX, Seat};
 pub use parameters::{PROPOSAL_BLOCKS, Parameter, ParameterError, Parameters, Rule};

@@ -81,6 +81,26 @@ pub enum ActionError {
     /// Nobody would vote on a ledger's blocks.
     #[error("ledger {0} would have no validator among its members; add one first, or in the same proposal")]
     LedgerWithoutValidator(String),
+    /// The solo engine, and not exactly one member.
+    #[error(
+        "ledger {name} has the solo engine, which is for one member alone: name that one with --members ({listed} are named), or choose simplex or tendermint"
+    )]
+    SoloMembers {
+        /// The ledger.
+        name: String,
+        /// How many are named.
+        listed: usize,
+    },
+    /// An engine of several members, and one validator.
+    #[error(
+        "ledger {name} would have one validator, and {engine} is for members that agree; choose solo, or share it with more validators"
+    )]
+    AgreesAlone {
+        /// The ledger.
+        name: String,
+        /// Its engine.
+        engine: String,
+    },
     /// The solo engine, and more than one validator.
     #[error(
         "ledger {name} has the solo engine, which is for one validator, and would have {validators}; create ledgers for more with simplex or tendermint"

@@ -1,6 +1,6 @@
 //! What stands in a consortium: members, ledgers, parameters, protocol versions; and what each action does to it.
 
-use crate::ledgers::{ENGINE_SOLO, LEDGERS_MAX};
+use crate::ledgers::LEDGERS_MAX;
 use crate::member::MEMBERS_MAX;
 use crate::{Action, ActionError, LedgerRecord, LedgerSpec, Member, Parameter, Parameters};
 use alloy_rlp::{RlpDecodable, RlpEncodable};
@@ -160,7 +160,8 @@ impl Standing {
             Action::SetParameter { parameter } => self.set(parameter),
             Action::CreateLedger { ledger } => {
                 ledger.check_voted()?;
-                self.create_ledger(ledger, height)
+                self.create_ledger(ledger, height)?;
+                self.check_sharers(ledger)
             }
             Action::Upgrade { version, height: from } => self.schedule(*version, *from, height),
         }
@@ -224,7 +225,9 @@ impl Standing {
                 self.ledgers.get_mut(name).ok_or_else(|| ledger(name))?.spec.block_ms = *value;
             }
             Parameter::HeartbeatMs { ledger: name, value } => {
-                self.ledgers.get_mut(name).ok_or_else(|| ledger(name))?.spec.heartbeat_ms = *value;
+                let spec = &mut self.ledgers.get_mut(name).ok_or_else(|| ledger(name))?.spec;
+                spec.heartbeat_ms = *value;
+                spec.check_heartbeat()?;
             }
             Parameter::ProposalBlocks { value } => self.parameters.proposal_blocks = *value,
             Parameter::Rule { value } => self.parameters.rule = *value,
@@ -245,6 +248,21 @@ impl Standing {
         }
         spec.members.iter().try_for_each(|name| self.active_mut(name).map(drop))?;
         self.ledgers.insert(spec.name.clone(), LedgerRecord { spec: spec.clone(), created_at: height });
+        Ok(())
+    }
+
+    /// Whether a ledger that a vote creates suits those who share it: with the solo engine nobody could follow the one who
+    /// decides, and one alone has nobody to agree with.
+    fn check_sharers(&self, spec: &LedgerSpec) -> Result<(), ActionError> {
+        let name = spec.name.clone();
+        if spec.is_solo() {
+            let listed = spec.members.len();
+            return if listed == 1 { Ok(()) } else { Err(ActionError::SoloMembers { name, listed }) };
+        }
+        let validators = self.validating().filter(|member| spec.is_shared_with(&member.name)).count();
+        if validators == 1 {
+            return Err(ActionError::AgreesAlone { name, engine: spec.engine.clone() });
+        }
         Ok(())
     }
 
@@ -280,9 +298,7 @@ impl Standing {
             let validators = self.validating().filter(|member| spec.is_shared_with(&member.name)).count();
             match validators {
                 0 => Err(ActionError::LedgerWithoutValidator(spec.name.clone())),
-                2.. if spec.engine == ENGINE_SOLO => {
-                    Err(ActionError::SoloLedger { name: spec.name.clone(), validators })
-                }
+                2.. if spec.is_solo() => Err(ActionError::SoloLedger { name: spec.name.clone(), validators }),
                 _ => Ok(()),
             }
         })

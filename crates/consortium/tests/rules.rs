@@ -222,6 +222,19 @@ fn ledgers_of_some_members() {
         (ledger("more", LedgerKind::Evm, 9, &["bank-b", "bank-a"]), "ascending order"),
         (ledger("More", LedgerKind::Evm, 9, &[]), "no name for a ledger"),
         (LedgerSpec { engine: "solo".to_owned(), ..ledger("more", LedgerKind::Evm, 9, &[]) }, "solo engine"),
+        (
+            LedgerSpec {
+                engine: "solo".to_owned(),
+                ..ledger("more", LedgerKind::Evm, 9, &["maker", "regulator"])
+            },
+            "2 are named",
+        ),
+        (ledger("more", LedgerKind::Evm, 9, &["maker"]), "one validator, and simplex is for members"),
+        (ledger("more", LedgerKind::Evm, 9, &["maker", "regulator"]), "one validator"),
+        (
+            LedgerSpec { heartbeat_ms: 0, ..ledger("more", LedgerKind::Evm, 9, &[]) },
+            "heartbeatMs of ledger more can be 100 to 30000",
+        ),
         (LedgerSpec { engine: "luck".to_owned(), ..ledger("more", LedgerKind::Evm, 9, &[]) }, "no engine"),
         (LedgerSpec { block_ms: 0, ..ledger("more", LedgerKind::Evm, 9, &[]) }, "blockMs of ledger more"),
         (LedgerSpec { epoch_blocks: 1, ..ledger("more", LedgerKind::Evm, 9, &[]) }, "epochBlocks"),
@@ -233,12 +246,9 @@ fn ledgers_of_some_members() {
     assert!(
         world.refused("maker", &[remove("bank-a"), remove("bank-b")]).contains("ledger banks would have no")
     );
-    let alone = LedgerSpec {
-        engine: "solo".to_owned(),
-        ..ledger("alone", LedgerKind::Utxo, 0, &["maker", "regulator"])
-    };
+    let alone = LedgerSpec { engine: "solo".to_owned(), ..ledger("alone", LedgerKind::Utxo, 0, &["maker"]) };
     assert_eq!(world.decide(&[create(alone)]), Status::Accepted);
-    assert!(world.refused("maker", &[seat("regulator", true)]).contains("would have 2"));
+    assert!(world.refused("bank-a", &[remove("maker")]).contains("ledger alone would have no validator"));
 }
 
 #[test]
@@ -257,7 +267,8 @@ fn parameters_hold_at_once() {
     world.vote("regulator", number, true);
     assert_eq!(world.status(number), Status::Accepted);
     assert!(world.refused("maker", &[set("nowhere.blockMs", "9")]).contains("no ledger nowhere"));
-    assert!(world.refused("maker", &[set("evm.heartbeatMs", "9")]).contains("must not exceed heartbeatMs"));
+    assert!(world.refused("maker", &[set("evm.heartbeatMs", "200")]).contains("must not exceed heartbeatMs"));
+    assert!(world.refused("maker", &[set("evm.heartbeatMs", "0")]).contains("can be 100 to 30000"));
     let wild = Action::SetParameter { parameter: Parameter::BlockMs { ledger: "evm".into(), value: 0 } };
     assert!(world.refused("maker", &[wild]).contains("blockMs can be 1"));
 }
@@ -331,7 +342,7 @@ fn a_report_survives_json() {
     let mut world = World::default();
     world.decide(&[
         add("insurer"),
-        Action::CreateLedger { ledger: ledger("banks", LedgerKind::Evm, 7, &["bank-a"]) },
+        Action::CreateLedger { ledger: ledger("banks", LedgerKind::Evm, 7, &["bank-a", "bank-b"]) },
     ]);
     world.opened("maker", &[Action::SetParameter { parameter: Parameter::Rule { value: Rule::TwoThirds } }]);
     world.say(Address::ZERO, b"noise");
@@ -341,6 +352,6 @@ fn a_report_survives_json() {
     assert_eq!(report.open[0].summary, ["set rule to two-thirds"]);
     assert_eq!(
         report.closed[0].summary[1],
-        "create ledger banks (evm, engine simplex, chain id 7, for bank-a only)"
+        "create ledger banks (evm, engine simplex, chain id 7, for bank-a, bank-b only)"
     );
 }

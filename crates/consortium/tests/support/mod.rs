@@ -42,7 +42,7 @@ pub fn ledger(name: &str, kind: LedgerKind, chain_id: u64, members: &[&str]) -> 
         chain_id,
         epoch_blocks: 300,
         block_ms: 100,
-        heartbeat_ms: 60_000,
+        heartbeat_ms: 20_000,
         members: members.iter().map(|name| (*name).to_owned()).collect(),
     }
 }

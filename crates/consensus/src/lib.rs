@@ -12,7 +12,7 @@ mod solo;
 mod transport;
 
 pub use engine::{Application, ApplicationError, Engine, EngineError, Proposal, Signal, Signals};
-pub use members::{FixedSchedule, PeerId, Schedule, Validator, Validators, epoch_of, last_of};
+pub use members::{FixedSchedule, Pace, PeerId, Schedule, Validator, Validators, epoch_of, last_of};
 pub use payload::Payload;
 pub use solo::{Action, Cadence, CadenceHandle, Solo, SoloSchedule};
 pub use transport::{Nonsense, Post, Protocol, Receive, To};

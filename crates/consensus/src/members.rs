@@ -4,6 +4,7 @@ use bletchley_ledger::ValidatorSet;
 use bletchley_primitives::{Address, B256, Height};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A member's node on the network: its ed25519 public key (RFC 8032), which the handshake proves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +60,15 @@ impl Validators {
     }
 }
 
+/// How fast blocks come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Least time between two blocks.
+    pub block: Duration,
+    /// Longest silence of an idle ledger.
+    pub heartbeat: Duration,
+}
+
 /// Which validators stand for which heights of one ledger. A set holds for a whole epoch: `epoch_blocks` heights, of
 /// which the first epoch begins with block 1 (so that epoch `e` ends with block `(e + 1) * epoch_blocks`).
 ///
@@ -70,6 +80,12 @@ pub trait Schedule: Send + Sync + 'static {
 
     /// The validators of an epoch; none while the epoch before it has not ended here.
     fn validators(&self, epoch: u64) -> Option<Arc<Validators>>;
+
+    /// How fast blocks come, where votes change that while an engine runs; none where the engine's own settings hold for
+    /// ever. Engines ask at each block.
+    fn pace(&self) -> Option<Pace> {
+        None
+    }
 
     /// Whether a later set than the newest decided one waits for the end of the epoch: engines then do not let an
     /// idle ledger wait.

@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) schedule: Arc<dyn Schedule>,
     pub(crate) settings: Settings,
+    /// Longest silence that the others' patience in this epoch allows.
+    pub(crate) silence_max: Mutex<Duration>,
     /// Transactions may be ready.
     pub(crate) work: Arc<Notify>,
     /// The head has moved.
@@ -56,6 +58,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Least time between blocks and longest silence, as votes have them now. How long the others wait for a leader is
+    /// settled when an epoch begins: what is longer than that takes effect with the next one.
+    fn pace(&self) -> (Duration, Duration) {
+        let Settings { pace, heartbeat, .. } = self.settings.at(self.schedule.pace());
+        let silence_max = *self.silence_max.lock();
+        (pace.min(silence_max), heartbeat.min(silence_max))
+    }
+
     /// Digest of the payload at the head.
     pub(crate) fn head_digest(&self, head: &Head) -> Option<B256> {
         self.digest_at(head.height)
@@ -163,14 +173,14 @@ impl Adapter {
         head: &Head,
     ) -> Option<bletchley_consensus::Proposal> {
         let shared = &self.shared;
-        let settings = shared.settings;
         loop {
             let work = shared.work.notified();
+            let (pace, heartbeat) = shared.pace();
             let since = *shared.moved_at.lock();
             let now = context.current();
             let hurries = shared.schedule.change_pending();
-            let pace = if hurries { settings.pace.min(HURRY) } else { settings.pace };
-            let (paced, beat) = (since + pace, since + if hurries { pace } else { settings.heartbeat });
+            let pace = if hurries { pace.min(HURRY) } else { pace };
+            let (paced, beat) = (since + pace, since + if hurries { pace } else { heartbeat });
             let is_due = now >= beat;
             if is_due || (now >= paced && shared.ledger.ready() > 0) {
                 let (ledger, parent, time_ms) = (shared.ledger.clone(), head.hash, now_ms(context));

@@ -1,5 +1,6 @@
 //! Times and sizes of the agreement.
 
+use bletchley_consensus::Pace;
 use std::time::Duration;
 
 /// How a ledger's engine behaves. The times must be in the order that [`Settings::new`] gives them: heartbeat, leader,
@@ -27,6 +28,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The same with another pace and heartbeat, and the times that follow from them.
+    #[must_use]
+    pub fn at(self, pace: Option<Pace>) -> Self {
+        let Some(Pace { block, heartbeat }) = pace else { return self };
+        let Self { retry, patience, drift, threads, .. } = self;
+        Self { retry, patience, drift, threads, ..Self::new(block, heartbeat) }
+    }
+
     /// What leaders need beyond the heartbeat to get a proposal across.
     const LEADER_MARGIN: Duration = Duration::from_millis(750);
     /// What certification needs beyond that: executing a full block on a busy machine.

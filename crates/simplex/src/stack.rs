@@ -245,6 +245,7 @@ where
         id: ledger,
         ledger: application,
         schedule,
+        silence_max: Mutex::new(settings.heartbeat),
         settings,
         work,
         moved: Notify::new(),
@@ -396,7 +397,9 @@ where
             Some(before) => self.shared.digest_at(last_of(before, self.epoch_blocks)),
         };
         let start = start.ok_or_else(|| broken(head, "the last block of the epoch before has no seal"))?;
-        let Settings { leader_timeout, certification_timeout, retry, skip_after, .. } = self.shared.settings;
+        let settings = self.shared.settings.at(self.shared.schedule.pace());
+        let Settings { heartbeat, leader_timeout, certification_timeout, retry, skip_after, .. } = settings;
+        *self.shared.silence_max.lock() = heartbeat;
         let engine = simplex::Engine::new(
             self.context.child("engine").with_attribute("epoch", epoch),
             simplex::Config {

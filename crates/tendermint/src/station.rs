@@ -305,11 +305,13 @@ impl Station {
     }
 
     fn heartbeat_ms(&self) -> u64 {
-        self.head_ms.saturating_add(millis(self.settings.heartbeat))
+        let voted = self.schedule.pace().map(|pace| pace.heartbeat);
+        self.head_ms.saturating_add(millis(voted.unwrap_or(self.settings.heartbeat)))
     }
 
     fn paced_ms(&self) -> u64 {
-        self.head_ms.saturating_add(millis(self.settings.pace))
+        let voted = self.schedule.pace().map(|pace| pace.block);
+        self.head_ms.saturating_add(millis(voted.unwrap_or(self.settings.pace)))
     }
 
     /// Transactions may be ready.

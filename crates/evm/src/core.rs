@@ -247,19 +247,20 @@ impl Core {
         self.time_hint_ms.fetch_max(time_ms.0, Ordering::Relaxed);
     }
 
-    /// The block after `head`, as far as it is known before anything ran.
+    /// The block after `head` that names `anchor`, as far as it is known before anything ran.
     pub(crate) fn next_frame(
         &self,
         head: &HeadBlock,
         time_ms: TimestampMs,
         beneficiary: alloy_primitives::Address,
+        anchor: &Anchor,
     ) -> Frame {
         Frame {
             parent: head.hash,
             height: head.height().next(),
             time_ms: time_ms.max(head.time_ms),
             beneficiary,
-            gas_limit: self.genesis.gas_limit,
+            gas_limit: self.genesis.gas_limit_at(self.delegate.protocol_version(anchor)),
             base_fee: header::next_base_fee(self.genesis.base_fee, &head.header),
             fork: self.genesis.fork,
         }
@@ -269,7 +270,7 @@ impl Core {
     pub(crate) fn pending_frame(&self, head: &HeadBlock) -> Frame {
         let told = TimestampMs(self.time_hint_ms.load(Ordering::Relaxed));
         let time_ms = if self.genesis.dev { self.dev.lock().time(told) } else { told };
-        self.next_frame(head, time_ms, head.header.beneficiary)
+        self.next_frame(head, time_ms, head.header.beneficiary, &head.anchor)
     }
 
     pub(crate) fn place(&self, frame: &Frame) -> Place {

@@ -5,7 +5,7 @@ use alloy_eips::eip2935::{HISTORY_STORAGE_ADDRESS, HISTORY_STORAGE_CODE};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_rlp::{Encodable, RlpEncodable};
 use bletchley_crypto::Domain;
-use bletchley_ledger::Extension;
+use bletchley_ledger::{Extension, PROTOCOL_VERSION_WIDER_BLOCKS};
 use bletchley_primitives::{LedgerId, TimestampMs};
 use revm::primitives::hardfork::SpecId;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,9 @@ pub const GAS_LIMIT_DEFAULT: u64 = 500_000_000;
 
 /// Lowest gas limit that a genesis document may name: less would not hold one transaction of ordinary size.
 pub const GAS_LIMIT_MIN: u64 = 1_000_000;
+
+/// How many times that gas blocks may use from [`PROTOCOL_VERSION_WIDER_BLOCKS`] on.
+const GAS_FACTOR_WIDER_BLOCKS: u64 = 2;
 
 /// Code at the delegate's address: a single `INVALID`, so that `extcodesize` is not zero and compilers' checks for a
 /// contract pass. It never runs, because the precompiled contract answers first.
@@ -104,7 +107,7 @@ pub struct Genesis {
     /// How the base fee is found.
     #[serde(default)]
     pub base_fee: BaseFee,
-    /// Gas limit of every block.
+    /// Gas limit of every block; of those of a later protocol version, see [`Genesis::gas_limit_at`].
     #[serde(default = "gas_limit_default")]
     pub gas_limit: u64,
     /// Time of the genesis block.
@@ -122,6 +125,9 @@ pub struct Genesis {
     /// document, because whoever reads it derives it from the rest of theirs.
     #[serde(skip)]
     pub root: Option<LedgerId>,
+    /// Digest of the vote that created the ledger, for one that does not stand in the genesis document of its consortium.
+    #[serde(skip)]
+    pub charter: Option<B256>,
 }
 
 const fn gas_limit_default() -> u64 {
@@ -185,6 +191,7 @@ impl Genesis {
             dev: false,
             archive: false,
             root: None,
+            charter: None,
         }
     }
 
@@ -277,7 +284,20 @@ impl Genesis {
         if let Some(root) = self.root {
             root.0.encode(&mut fields);
         }
+        if let Some(charter) = self.charter {
+            charter.encode(&mut fields);
+        }
         LedgerId(LEDGER_DOMAIN.digest(&[&fields]))
+    }
+
+    /// Most gas of a block that follows a protocol version.
+    #[must_use]
+    pub const fn gas_limit_at(&self, protocol_version: u32) -> u64 {
+        if protocol_version >= PROTOCOL_VERSION_WIDER_BLOCKS {
+            self.gas_limit.saturating_mul(GAS_FACTOR_WIDER_BLOCKS)
+        } else {
+            self.gas_limit
+        }
     }
 
     /// Base fee of the genesis block.

@@ -81,7 +81,8 @@ impl EvmMachine {
         overrides: Option<Arc<Overrides>>,
     ) -> Result<Ran, ProposeError> {
         let core = &*self.core;
-        let internal = |problem: String| ProposeError::Internal { height: frame.height, problem };
+        let height = base.parent.height().next();
+        let internal = |problem: String| ProposeError::Internal { height, problem };
         let bounds = Selection {
             txs_max: body::BLOCK_TXS_MAX,
             size_bytes_max: body::PICK_SIZE_BYTES_MAX,
@@ -265,7 +266,7 @@ impl EvmMachine {
             let source = RecordError::Backwards { height: anchor.height, parent: parent.anchor.height };
             return Err(ExecuteError::Record { height, source });
         }
-        Ok((self.core.next_frame(parent, time_ms, header.beneficiary), base))
+        Ok((self.core.next_frame(parent, time_ms, header.beneficiary, &anchor), base))
     }
 
     /// Takes signers that the pool already knows, and recovers the others.
@@ -352,10 +353,10 @@ impl Machine for EvmMachine {
         // The parent may have been forgotten since the engine last heard of it: then there is nothing to build on.
         let Some(base) = held.base(&core.head(), context.parent) else { return Ok(None) };
         let dev_time = core.genesis.dev.then(|| core.dev.lock().time(context.time_ms));
-        let frame = core.next_frame(&base.parent, dev_time.unwrap_or(context.time_ms), context.proposer);
         core.note_time(context.time_ms);
         let pending = (core.genesis.dev && base.is_head()).then(|| core.state.pending()).flatten();
-        let internal = |problem: String| ProposeError::Internal { height: frame.height, problem };
+        let height = base.parent.height().next();
+        let internal = |problem: String| ProposeError::Internal { height, problem };
         let overrides = if base.is_head() {
             pending.clone()
         } else {
@@ -368,6 +369,8 @@ impl Machine for EvmMachine {
             tracing::warn!(%ours, %parent, "the registry here is behind the parent's anchor: no block until it has caught up");
             return Ok(None);
         }
+        let time_ms = dev_time.unwrap_or(context.time_ms);
+        let frame = core.next_frame(&base.parent, time_ms, context.proposer, &anchor);
         let mut ran = self.build(&frame, &base, overrides)?;
         if ran.txs.is_empty() && !context.allow_empty {
             return Ok(None);

@@ -1,6 +1,6 @@
 //! The Delegate seam: answer a call out of a contract, from a host while building, from the record ever after.
 
-use crate::{Anchor, Call, DelegationRecord, SignedReceipt};
+use crate::{Anchor, Call, DelegationRecord, PROTOCOL_VERSION_FIRST, SignedReceipt};
 use bletchley_primitives::{BlockHash, Height, LedgerId, TimestampMs};
 use std::sync::Arc;
 
@@ -122,6 +122,11 @@ pub trait Delegate: Send + Sync + 'static {
     /// # Errors
     /// [`RecordError`], for receipts naming the first that does not hold.
     fn check(&self, record: &DelegationRecord, place: &Place) -> Result<(), RecordError>;
+
+    /// Protocol version of a block that names this anchor; the first one where nobody votes on it.
+    fn protocol_version(&self, _anchor: &Anchor) -> u32 {
+        PROTOCOL_VERSION_FIRST
+    }
 }
 
 /// A delegate for ledgers without a fabric: every call is refused, and a record names no registry.

@@ -23,6 +23,7 @@ mod delegation;
 mod diff;
 mod finality;
 mod machine;
+mod protocol;
 mod receipt;
 mod store;
 
@@ -38,6 +39,7 @@ pub use finality::{
     ProvedBlock, SetChange, StoredFinality,
 };
 pub use machine::{CommitError, ExecuteError, Head, Machine, Prepared, ProposeContext, ProposeError};
+pub use protocol::{PROTOCOL_VERSION_FIRST, PROTOCOL_VERSION_NEWEST, PROTOCOL_VERSION_WIDER_BLOCKS};
 pub use receipt::{Call, CallBounds, CallId, Receipt, SignedReceipt, Status};
 pub use store::{
     AppendError, FoldError, Location, ReadError, SharedStore, SnapshotReader, Store, TableError,

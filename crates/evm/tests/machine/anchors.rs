@@ -5,7 +5,7 @@ use alloy_primitives::B256;
 use alloy_rlp::Decodable;
 use bletchley_ledger::{
     Anchor, Answer, Block, Call, Delegate, DelegationRecord, ExecuteError, Executed, Extension, Machine,
-    Place, RecordError, Refusal, SignedReceipt,
+    PROTOCOL_VERSION_FIRST, PROTOCOL_VERSION_WIDER_BLOCKS, Place, RecordError, Refusal, SignedReceipt,
 };
 use bletchley_primitives::{BlockHash, Bytes, Height, LedgerId, TimestampMs};
 use parking_lot::Mutex;
@@ -15,6 +15,9 @@ fn anchor(height: u64) -> Anchor {
     let block = BlockHash(B256::with_last_byte(u8::try_from(height).unwrap()));
     Anchor { ledger: LedgerId(B256::repeat_byte(0x1d)), height: Height(height), block }
 }
+
+/// The members agreed that later rules hold from this block of the registry on.
+const UPGRADE: Height = Height(20);
 
 /// A registry that has come so far.
 struct Registry(Mutex<Anchor>);
@@ -43,6 +46,9 @@ impl Delegate for Registry {
         let named = record.anchor;
         let known = named.height <= self.0.lock().height && named == anchor(named.height.0);
         known.then_some(()).ok_or(RecordError::Anchor { height: named.height })
+    }
+    fn protocol_version(&self, anchor: &Anchor) -> u32 {
+        if anchor.height >= UPGRADE { PROTOCOL_VERSION_WIDER_BLOCKS } else { PROTOCOL_VERSION_FIRST }
     }
 }
 
@@ -139,4 +145,27 @@ fn a_ledger_without_a_registry_accepts_no_anchor() {
     assert_eq!(named(&block), Anchor::default());
     assert_eq!(refusal(&theirs, renamed(&block, anchor(1))), RecordError::NoRegistry { height: Height(1) });
     theirs.follow(&block);
+}
+
+fn gas_limit(block: &Executed) -> u64 {
+    alloy_consensus::Header::decode(&mut block.block.header.as_ref()).unwrap().gas_limit
+}
+
+#[test]
+fn a_later_protocol_version_holds_from_the_first_block_whose_anchor_reaches_it() {
+    let registry = Registry::at(UPGRADE.0 - 1);
+    let (ours, theirs) = (World::with(genesis(), registry.clone()), World::with(genesis(), registry.clone()));
+    let limit = genesis().gas_limit;
+    let before = ours.mine_empty();
+    assert_eq!(gas_limit(&before), limit);
+    theirs.follow(&before);
+    registry.move_to(UPGRADE.0);
+    let wider = ours.propose_at(TimestampMs(START.0 + 50_000), true).unwrap();
+    assert_eq!(gas_limit(&wider), 2 * limit, "more gas is what the later version allows");
+    // Neither version's blocks pass for the other's.
+    let machine = theirs.ledger.machine();
+    let early = renamed(&wider, anchor(UPGRADE.0 - 1));
+    let refused = machine.execute(machine.prepare(early).unwrap()).unwrap_err();
+    assert!(refused.to_string().contains("gas"), "{refused}");
+    theirs.follow(&wider);
 }

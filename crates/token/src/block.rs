@@ -1,5 +1,6 @@
 //! Running the transactions of one block over a state that stays as it is, and the changes that come of it.
 
+use crate::anchored::extension_of;
 use crate::header::{HEADER_VERSION, Header, encode_body, encode_receipts, receipts_digest};
 use crate::lock::Clock;
 use crate::rules::{Layer, Past, RuleError, View, check};
@@ -9,7 +10,7 @@ use crate::tree::{TreeDelta, leaf, leaf_hash, output_digest};
 use crate::{Action, AssetId, OutputRef, TokenId};
 use bletchley_crypto::merkle_root;
 use bletchley_ledger::{
-    Block, BlockMeta, DiffWriter, Executed, Extension, Head, IndexEntry, Location, Store,
+    Anchor, Block, BlockMeta, DiffWriter, Executed, Extension, Head, IndexEntry, Location, Store,
 };
 use bletchley_primitives::{Address, B256, BlockHash, Height, LedgerId, TimestampMs, TxId};
 use rayon::prelude::*;
@@ -91,6 +92,8 @@ pub(crate) struct Run<'a> {
 pub(crate) struct Frame {
     pub(crate) ledger: LedgerId,
     pub(crate) proposer: Address,
+    /// The block of the root ledger that it names.
+    pub(crate) anchor: Anchor,
 }
 
 /// The changes of an executed block, ready to become visible.
@@ -98,6 +101,7 @@ pub(crate) struct Frame {
 pub(crate) struct Delta {
     pub(crate) parent: BlockHash,
     pub(crate) head: Head,
+    anchor: Anchor,
     spent: Vec<(OutputRef, u64, u32)>,
     appended: Vec<(Unspent, Option<u32>)>,
     pub(crate) tokens: Vec<(TokenId, TokenState)>,
@@ -211,7 +215,7 @@ impl<'a> Run<'a> {
             || transactions_root(&self.transactions),
         );
         let receipts = encode_receipts(&self.first_outputs);
-        let extension = Extension::at(self.time_ms).encode();
+        let extension = extension_of(frame.anchor, self.time_ms).encode();
         let header = Header {
             version: HEADER_VERSION,
             ledger: frame.ledger,
@@ -240,13 +244,14 @@ impl<'a> Run<'a> {
             transactions: u32::try_from(self.transactions.len()).unwrap_or(u32::MAX),
         };
         let head = Head { height, hash, state_root: header.state_root, time_ms: self.time_ms };
-        (executed, self.into_delta(head, tree))
+        (executed, self.into_delta(head, frame.anchor, tree))
     }
 
-    fn into_delta(self, head: Head, tree: TreeDelta) -> Delta {
+    fn into_delta(self, head: Head, anchor: Anchor, tree: TreeDelta) -> Delta {
         Delta {
             parent: self.base.head.hash,
             head,
+            anchor,
             spent: self.spent.iter().map(|s| (s.unspent.reference, s.unspent.index, s.position)).collect(),
             appended: self.appended.into_iter().map(|a| (a.unspent, a.spent_by.map(|(_, at)| at))).collect(),
             tokens: self.layer.tokens.into_iter().map(|(id, (_, state))| (id, state)).collect(),
@@ -340,5 +345,6 @@ impl State {
         }
         self.tree.apply(&delta.tree);
         self.head = delta.head;
+        self.anchor = delta.anchor;
     }
 }

@@ -21,6 +21,7 @@
 
 mod above;
 mod action;
+mod anchored;
 mod block;
 mod builder;
 mod codec;
@@ -36,10 +37,12 @@ mod proof;
 mod query;
 mod rules;
 mod state;
+mod stored;
 mod transaction;
 mod tree;
 
 pub use action::{Action, Claim, ContractPlace, Entry, Note, Output, Value};
+pub use anchored::RootBlocks;
 pub use builder::{ShortError, SignedTx, TxBuilder};
 pub use codec::OptionalHash;
 pub use header::{HEADER_VERSION, Header};

@@ -1,19 +1,21 @@
 //! The token machine behind the Machine seam, and its way in: submitted transactions.
 
 use crate::above::Pending;
+use crate::anchored::{Anchoring, RootBlocks};
 use crate::block::{Base, Delta, Frame, Run, transactions_root};
 use crate::header::{Header, split_body};
 use crate::limits::{PROPOSE_SIZE_BYTES_MAX, PROPOSE_TRANSACTIONS_MAX, SUBMIT_BATCH_MAX};
 use crate::lock::LockError;
 use crate::mempool::{BlockChanges, Origin, Pool, SubmitError};
 use crate::rules::RuleError;
-use crate::state::{EntryRevision, Loader, RowError, State, unpack};
+use crate::state::{EntryRevision, State, unpack};
+use crate::stored::{anchor_of, damaged, load};
 use crate::transaction::{Checked, TransactionError};
 use crate::tree::OutputTree;
 use crate::{OutputRef, header};
 use bletchley_ledger::{
-    AppendError, Block, BlockMeta, CommitError, DiffReader, ExecuteError, Executed, Extension, Head,
-    Location, Machine, Prepared, ProposeContext, ProposeError, ReadError, Section, SharedStore, StoredBlock,
+    Anchor, AppendError, Block, BlockMeta, CommitError, ExecuteError, Executed, Extension, Head, Location,
+    Machine, Prepared, ProposeContext, ProposeError, ReadError, Section, SharedStore, StoredBlock,
 };
 use bletchley_primitives::{Address, BlockHash, Bytes, Height, LedgerId, TimestampMs, TxId};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -116,6 +118,7 @@ type Listener = Box<dyn Fn(&Committed) + Send + Sync>;
 struct PreparedBlock {
     header: Header,
     hash: BlockHash,
+    anchor: Anchor,
     transactions: Vec<Arc<Checked>>,
 }
 
@@ -126,6 +129,7 @@ type LocalListener = Box<dyn Fn(&[Bytes]) + Send + Sync>;
 pub struct TokenMachine {
     pub(crate) genesis: Genesis,
     pub(crate) store: SharedStore,
+    anchoring: Anchoring,
     state: RwLock<State>,
     pub(crate) pool: Mutex<Pool>,
     pending: Mutex<Pending>,
@@ -143,13 +147,6 @@ impl std::fmt::Debug for TokenMachine {
     }
 }
 
-fn damaged(height: Height, problem: impl ToString) -> ReadError {
-    ReadError::Damaged {
-        place: format!("token ledger, state at block {height}"),
-        problem: problem.to_string(),
-    }
-}
-
 impl TokenMachine {
     /// Opens the ledger that the store holds: its last snapshot, then the changes of later blocks. An empty store gets
     /// the genesis block.
@@ -157,30 +154,47 @@ impl TokenMachine {
     /// # Errors
     /// [`OpenError`] when the store holds another ledger, or cannot be read.
     pub fn open(genesis: Genesis, store: SharedStore) -> Result<Self, OpenError> {
+        Self::open_with(genesis, store, Anchoring::default())
+    }
+
+    /// As [`Self::open`], for a ledger whose blocks name the state of their consortium's root ledger.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn anchored(
+        genesis: Genesis,
+        store: SharedStore,
+        root: Arc<dyn RootBlocks>,
+    ) -> Result<Self, OpenError> {
+        Self::open_with(genesis, store, Anchoring::to(root))
+    }
+
+    fn open_with(genesis: Genesis, store: SharedStore, anchoring: Anchoring) -> Result<Self, OpenError> {
         let first = genesis.block();
         let Some(head) = store.head() else {
             store.append(&first)?;
-            return Ok(Self::at(genesis, store, State::empty(genesis.head())));
+            return Ok(Self::at(genesis, store, State::empty(genesis.head()), anchoring));
         };
         let found = store.meta(Height(0))?.ok_or_else(|| damaged(Height(0), "there is no block 0"))?;
         if found.hash != first.meta.hash {
             return Err(OpenError::Genesis { found: found.hash, expected: first.meta.hash });
         }
         let state = load(&store, head)?;
-        Ok(Self::at(genesis, store, state))
+        Ok(Self::at(genesis, store, state, anchoring))
     }
 
     /// A machine at genesis, to replay the blocks that a store holds. The store serves it for looking up earlier
     /// transactions only; nothing else in it is believed, and nothing is written.
     #[must_use]
     pub fn replay(genesis: Genesis, store: SharedStore) -> Self {
-        Self::at(genesis, store, State::empty(genesis.head()))
+        Self::at(genesis, store, State::empty(genesis.head()), Anchoring::default())
     }
 
-    fn at(genesis: Genesis, store: SharedStore, state: State) -> Self {
+    fn at(genesis: Genesis, store: SharedStore, state: State, anchoring: Anchoring) -> Self {
         Self {
             genesis,
             store,
+            anchoring,
             state: RwLock::new(state),
             pool: Mutex::new(Pool::default()),
             pending: Mutex::new(Pending::default()),
@@ -353,9 +367,24 @@ impl TokenMachine {
         }))
     }
 
+    const fn frame(&self, proposer: Address, anchor: Anchor) -> Frame {
+        Frame { ledger: self.genesis.ledger, proposer, anchor }
+    }
+
+    /// The block of the root ledger that the block at `height` names; the default on a ledger that stands for itself.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn anchor(&self, height: Height) -> Result<Option<Anchor>, ReadError> {
+        if height > self.head().height {
+            return Ok(None);
+        }
+        anchor_of(&self.store, height).map(Some)
+    }
+
     /// Runs a checked block over its parent's state.
     fn run_prepared(&self, block: &PreparedBlock, base: Base<'_>) -> Result<(Executed, Delta), ExecuteError> {
-        let PreparedBlock { header, hash, transactions } = block;
+        let PreparedBlock { header, hash, anchor, transactions } = block;
         let height = header.height;
         let parent = base.state.head;
         if height != parent.height.next() {
@@ -367,12 +396,13 @@ impl TokenMachine {
         if header.time_ms < parent.time_ms {
             return Err(mismatch(height, "time", header.time_ms, format!("{} or later", parent.time_ms)));
         }
+        self.anchoring.check(height, anchor, &base.state.anchor)?;
         let mut run = Run::new(base, &*self.store, header.time_ms);
         for (position, tx) in transactions.iter().enumerate() {
             let applied = run.apply(tx);
             applied.map_err(|e| ExecuteError::Transaction { height, position, problem: e.to_string() })?;
         }
-        let (executed, delta) = run.finish(&Frame { ledger: self.genesis.ledger, proposer: header.proposer });
+        let (executed, delta) = run.finish(&self.frame(header.proposer, *anchor));
         if header.state_root != executed.state_root {
             return Err(mismatch(height, "state root", header.state_root, executed.state_root));
         }
@@ -423,47 +453,6 @@ impl TokenMachine {
     }
 }
 
-/// The state at the head of a store, from its snapshot and the diffs above it.
-fn load(store: &SharedStore, head: BlockMeta) -> Result<State, ReadError> {
-    let mut loader = Loader::default();
-    let mut next = Height(0);
-    if let Some(mut snapshot) = store.snapshot()? {
-        let height = snapshot.height();
-        let mut problem: Option<RowError> = None;
-        snapshot.for_each(&mut |key, value| {
-            if problem.is_none() {
-                problem = loader.row(key, Some(value)).err();
-            }
-        })?;
-        if let Some(problem) = problem {
-            return Err(damaged(height, problem));
-        }
-        next = height.next();
-    }
-    while next <= head.height {
-        let diff =
-            store.section(next, Section::Diff)?.ok_or_else(|| damaged(next, "its changes are missing"))?;
-        for change in DiffReader::new(&diff).map_err(|e| damaged(next, e))? {
-            let (key, value) = change.map_err(|e| damaged(next, e))?;
-            loader.row(key, value).map_err(|e| damaged(next, e))?;
-        }
-        next = next.next();
-    }
-    let header = store
-        .section(head.height, Section::Header)?
-        .ok_or_else(|| damaged(head.height, "it has no header"))?;
-    let header = Header::decode_bytes(&header).map_err(|e| damaged(head.height, e))?;
-    let at =
-        Head { height: head.height, hash: head.hash, state_root: header.state_root, time_ms: head.time_ms };
-    let state = loader.finish(at);
-    let found = state.tree.state_root();
-    if found != header.state_root {
-        let problem = format!("its rows give state {found}, its header says {}", header.state_root);
-        return Err(damaged(head.height, problem));
-    }
-    Ok(state)
-}
-
 fn decode_error(part: &'static str) -> impl Fn(bletchley_primitives::DecodeError) -> ExecuteError {
     move |source| ExecuteError::Decode { part, source }
 }
@@ -493,6 +482,7 @@ impl Machine for TokenMachine {
     fn propose(&self, context: &ProposeContext) -> Result<Option<Executed>, ProposeError> {
         let proposed = self.run_on(context.parent, |base| {
             let time_ms = context.time_ms.max(base.state.head.time_ms);
+            let anchor = self.anchoring.next(&base.state.anchor).ok_or(())?;
             let run = if base.is_head() {
                 self.fill(base.state, time_ms)
             } else {
@@ -501,7 +491,7 @@ impl Machine for TokenMachine {
             if run.len() == 0 && !context.allow_empty {
                 return Err(());
             }
-            Ok(run.finish(&Frame { ledger: self.genesis.ledger, proposer: context.proposer }))
+            Ok(run.finish(&self.frame(context.proposer, anchor)))
         });
         Ok(proposed.and_then(Result::ok))
     }
@@ -510,10 +500,10 @@ impl Machine for TokenMachine {
         let header = Header::decode_bytes(&block.header).map_err(decode_error("header"))?;
         let height = header.height;
         let extension = Extension::decode(&block.extension).map_err(decode_error("extension"))?;
-        if extension != Extension::at(header.time_ms) {
-            let expected = "the block's time, no receipts and no interventions";
+        let Some(anchor) = self.anchoring.read(&extension, header.time_ms) else {
+            let expected = "the block's time and, beside a root ledger, its anchor";
             return Err(mismatch(height, "extension", "something else", expected));
-        }
+        };
         let digest = Extension::digest(&block.extension);
         if header.extension != digest {
             return Err(mismatch(height, "extension digest", header.extension, digest));
@@ -532,7 +522,7 @@ impl Machine for TokenMachine {
             return Err(mismatch(height, "transactions root", header.transactions_root, root));
         }
         let hash = header.hash();
-        Ok(Prepared(Box::new(PreparedBlock { header, hash, transactions })))
+        Ok(Prepared(Box::new(PreparedBlock { header, hash, anchor, transactions })))
     }
 
     fn execute(&self, prepared: Prepared) -> Result<Executed, ExecuteError> {

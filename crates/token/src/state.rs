@@ -6,7 +6,7 @@ use crate::identity::{CLASS, CompositeRecord, IdentityError, Properties, SERIAL,
 use crate::tree::{OutputTree, leaf, leaf_hash, output_digest};
 use crate::{AssetId, Entry, Output, OutputRef, Owner, TokenId};
 use alloy_rlp::{RlpDecodable, RlpEncodable};
-use bletchley_ledger::{DiffWriter, Head, Location};
+use bletchley_ledger::{Anchor, DiffWriter, Head, Location};
 use bletchley_primitives::{Address, B256, Height, TxId, decode_bounded};
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
@@ -321,6 +321,8 @@ pub(crate) mod rows {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct State {
     pub(crate) head: Head,
+    /// The block of the root ledger that the head names.
+    pub(crate) anchor: Anchor,
     pub(crate) unspent: FxHashMap<OutputRef, Unspent>,
     /// Unspent outputs by owner, oldest first. An ordered map: owners are chosen by strangers.
     pub(crate) owned: BTreeMap<(Owner, u64), OutputRef>,
@@ -350,6 +352,7 @@ impl State {
     pub(crate) fn empty(head: Head) -> Self {
         Self {
             head,
+            anchor: Anchor::default(),
             unspent: FxHashMap::default(),
             owned: BTreeMap::new(),
             shared: BTreeMap::new(),

@@ -427,6 +427,10 @@ impl Delegate for Fabric {
     fn check(&self, record: &DelegationRecord, place: &Place) -> Result<(), RecordError> {
         check::check_record(&self.shared, record, place)
     }
+
+    fn protocol_version(&self, anchor: &Anchor) -> u32 {
+        self.shared.parts.registry.protocol_version(anchor.height)
+    }
 }
 
 /// A reader's receipt: it has as many signatures as a recorded one, so that gas comes out the same, but blank ones,

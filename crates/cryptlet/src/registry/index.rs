@@ -11,6 +11,7 @@ use semver::Version;
 
 use super::{
     Entry, EntryError, HostEntry, Instance, Release, ReleaseStatus, Resolved, SignedEntry, StatusChange,
+    Votes,
 };
 use crate::{manifest::Manifest, package::PackageId, policy::Policy};
 
@@ -19,19 +20,12 @@ use crate::{manifest::Manifest, package::PackageId, policy::Policy};
 pub struct Roots {
     /// The registry's ledger.
     pub registry: LedgerId,
-    /// Who may set policy, admit hosts and revoke any package.
+    /// Who may set policy, admit hosts and revoke any package, from the start; for ever where nobody votes on it.
     pub administrators: Vec<Address>,
 }
 
-impl Roots {
-    fn check_administrator(&self, found: Address) -> Result<(), EntryError> {
-        if self.administrators.contains(&found) {
-            return Ok(());
-        }
-        let expected = self.administrators.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
-        Err(EntryError::Signer { who: "administrator", found, expected })
-    }
-}
+/// As things stand: later than any block.
+const NOW: Height = Height(u64::MAX);
 
 /// A registered package with its manifest at hand.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,6 +74,8 @@ impl Registered {
 #[derive(Debug)]
 pub struct Index {
     roots: Roots,
+    /// Whom the members made administrators since.
+    votes: Option<Arc<dyn Votes>>,
     releases: Vec<Registered>,
     /// keccak256 of a name to its releases, oldest first. Never iterated, so its order does not matter.
     names: HashMap<B256, Vec<usize>>,
@@ -96,6 +92,7 @@ impl Index {
     pub fn new(roots: Roots) -> Self {
         Self {
             roots,
+            votes: None,
             releases: Vec::new(),
             names: HashMap::new(),
             packages: HashMap::new(),
@@ -103,6 +100,36 @@ impl Index {
             policies: Vec::new(),
             instances: BTreeMap::new(),
         }
+    }
+
+    /// The registry, with administrators as the members' votes make them: an entry counts if its signer was one after the
+    /// block before its own.
+    #[must_use]
+    pub fn following(self, votes: Arc<dyn Votes>) -> Self {
+        Self { votes: Some(votes), ..self }
+    }
+
+    /// Who administers the registry after the block at `height`.
+    fn administrators(&self, height: Height) -> Vec<Address> {
+        match &self.votes {
+            Some(votes) => votes.administrators(height),
+            None => self.roots.administrators.clone(),
+        }
+    }
+
+    /// Whether this address administers the registry now.
+    #[must_use]
+    pub fn is_administrator(&self, address: Address) -> bool {
+        self.administrators(NOW).contains(&address)
+    }
+
+    fn check_administrator(&self, found: Address, before: Height) -> Result<(), EntryError> {
+        let administrators = self.administrators(before);
+        if administrators.contains(&found) {
+            return Ok(());
+        }
+        let expected = administrators.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        Err(EntryError::Signer { who: "administrator", found, expected })
     }
 
     /// Where trust starts.
@@ -118,9 +145,9 @@ impl Index {
     pub fn check(&self, signed: &SignedEntry) -> Result<(), EntryError> {
         match &signed.entry {
             Entry::Release(release) => self.check_release(signed, release).map(drop),
-            Entry::Status(change) => self.check_status(signed, change).map(drop),
-            Entry::Host(host) => self.check_host(signed, host),
-            Entry::Policy(policy) => self.check_policy(signed, policy),
+            Entry::Status(change) => self.check_status(signed, change, NOW).map(drop),
+            Entry::Host(host) => self.check_host(signed, host, NOW),
+            Entry::Policy(policy) => self.check_policy(signed, policy, NOW),
             Entry::Instance(instance) => self.check_instance(signed, instance),
         }
     }
@@ -130,6 +157,7 @@ impl Index {
     /// # Errors
     /// [`EntryError`]; the registry is as before, and readers pass the entry over.
     pub fn apply(&mut self, height: Height, signed: &SignedEntry) -> Result<(), EntryError> {
+        let before = Height(height.0.saturating_sub(1));
         match &signed.entry {
             Entry::Release(release) => {
                 let package = self.check_release(signed, release)?;
@@ -139,17 +167,17 @@ impl Index {
                 self.releases.push(Registered { height, package: Arc::new(package), changes: Vec::new() });
             }
             Entry::Status(change) => {
-                let position = self.check_status(signed, change)?;
+                let position = self.check_status(signed, change, before)?;
                 if let Some(registered) = self.releases.get_mut(position) {
                     registered.changes.push((height, change.status));
                 }
             }
             Entry::Host(host) => {
-                self.check_host(signed, host)?;
+                self.check_host(signed, host, before)?;
                 self.hosts.entry(host.host).or_default().push((height, Arc::new(host.clone())));
             }
             Entry::Policy(policy) => {
-                self.check_policy(signed, policy)?;
+                self.check_policy(signed, policy, before)?;
                 self.policies.push((height, Arc::new(policy.clone())));
             }
             Entry::Instance(instance) => {
@@ -278,13 +306,18 @@ impl Index {
         Ok(RegisteredPackage { release: release.clone(), manifest, version })
     }
 
-    fn check_status(&self, signed: &SignedEntry, change: &StatusChange) -> Result<usize, EntryError> {
+    fn check_status(
+        &self,
+        signed: &SignedEntry,
+        change: &StatusChange,
+        before: Height,
+    ) -> Result<usize, EntryError> {
         let position =
             *self.packages.get(&change.package).ok_or(EntryError::UnknownPackage(change.package))?;
         let registered = self.releases.get(position).ok_or(EntryError::UnknownPackage(change.package))?;
         let [signer] = signed.signers(self.roots.registry, ["publisher or administrator"])?;
         if signer != registered.package.release.publisher {
-            self.roots.check_administrator(signer)?;
+            self.check_administrator(signer, before)?;
         }
         check_sequence("status", change.sequence, registered.changes.len())?;
         if registered.status() == ReleaseStatus::Revoked {
@@ -293,12 +326,12 @@ impl Index {
         Ok(position)
     }
 
-    fn check_host(&self, signed: &SignedEntry, host: &HostEntry) -> Result<(), EntryError> {
+    fn check_host(&self, signed: &SignedEntry, host: &HostEntry, before: Height) -> Result<(), EntryError> {
         let [signer, administrator] = signed.signers(self.roots.registry, ["host", "administrator"])?;
         if signer != host.host {
             return Err(EntryError::Signer { who: "host", found: signer, expected: host.host.to_string() });
         }
-        self.roots.check_administrator(administrator)?;
+        self.check_administrator(administrator, before)?;
         check_sequence("host", host.sequence, self.hosts.get(&host.host).map_or(0, Vec::len))
     }
 
@@ -317,10 +350,10 @@ impl Index {
         check_sequence("instance", sequence, self.instances.get(&(package, host)).map_or(0, Vec::len))
     }
 
-    fn check_policy(&self, signed: &SignedEntry, policy: &Policy) -> Result<(), EntryError> {
+    fn check_policy(&self, signed: &SignedEntry, policy: &Policy, before: Height) -> Result<(), EntryError> {
         policy.check()?;
         let [administrator] = signed.signers(self.roots.registry, ["administrator"])?;
-        self.roots.check_administrator(administrator)?;
+        self.check_administrator(administrator, before)?;
         check_sequence("policy", policy.sequence, self.policies.len())
     }
 }

@@ -12,7 +12,7 @@ mod token;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
-use bletchley_ledger::Anchor;
+use bletchley_ledger::{Anchor, PROTOCOL_VERSION_FIRST};
 use bletchley_primitives::Height;
 
 pub use entry::{
@@ -57,4 +57,21 @@ pub trait RegistryView: Send + Sync {
 
     /// Key of a package on a host after the block at `height`, where it is not the one that the release names.
     fn instance(&self, package: B256, host: Address, height: Height) -> Option<Address>;
+
+    /// Protocol version of the registry's ledger at a height, and of blocks of other ledgers that name it as their anchor.
+    fn protocol_version(&self, _height: Height) -> u32 {
+        PROTOCOL_VERSION_FIRST
+    }
+}
+
+/// What the members of a consortium decided, as far as the registry on their root ledger follows it.
+///
+/// Invariant: for a height up to that of the newest final block, every method gives the same answer for ever.
+pub trait Votes: std::fmt::Debug + Send + Sync {
+    /// Who may set policy, admit hosts and revoke any package, as things stood after the block at `height`; as they stand
+    /// now when that is later.
+    fn administrators(&self, height: Height) -> Vec<Address>;
+
+    /// Protocol version of the block at `height`.
+    fn protocol_version(&self, height: Height) -> u32;
 }

@@ -3,12 +3,12 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use alloy_primitives::{Address, B256};
-use bletchley_ledger::{Anchor, Machine};
+use bletchley_ledger::{Anchor, Machine, PROTOCOL_VERSION_FIRST};
 use bletchley_primitives::{BlockHash, Height, LedgerId};
 use bletchley_token::{EntryRevision, TokenMachine};
 use parking_lot::{Mutex, RwLock};
 
-use super::{HostEntry, Index, RegistryView, Resolved, Roots, SignedEntry};
+use super::{HostEntry, Index, RegistryView, Resolved, Roots, SignedEntry, Votes};
 use crate::policy::Policy;
 
 /// Namespace of the registry's entries on the token ledger.
@@ -38,6 +38,7 @@ pub struct TokenRegistry {
     tokens: Arc<TokenMachine>,
     inner: Arc<RwLock<Inner>>,
     known: Mutex<VecDeque<Anchor>>,
+    votes: Option<Arc<dyn Votes>>,
 }
 
 #[derive(Debug)]
@@ -59,6 +60,26 @@ impl TokenRegistry {
     /// # Errors
     /// [`TokenRegistryError`].
     pub fn open(tokens: Arc<TokenMachine>, roots: Roots) -> Result<Self, TokenRegistryError> {
+        Self::open_with(tokens, roots, None)
+    }
+
+    /// As [`Self::open`], with administrators and protocol versions as the members' votes make them.
+    ///
+    /// # Errors
+    /// [`TokenRegistryError`].
+    pub fn following(
+        tokens: Arc<TokenMachine>,
+        roots: Roots,
+        votes: Arc<dyn Votes>,
+    ) -> Result<Self, TokenRegistryError> {
+        Self::open_with(tokens, roots, Some(votes))
+    }
+
+    fn open_with(
+        tokens: Arc<TokenMachine>,
+        roots: Roots,
+        votes: Option<Arc<dyn Votes>>,
+    ) -> Result<Self, TokenRegistryError> {
         if roots.registry != tokens.ledger() {
             return Err(TokenRegistryError::Ledger { found: tokens.ledger(), expected: roots.registry });
         }
@@ -67,10 +88,13 @@ impl TokenRegistry {
         }
         let ledger = roots.registry;
         let anchor_of = move |height: Height, block: BlockHash| Anchor { ledger, height, block };
-        let inner = Arc::new(RwLock::new(Inner {
-            index: Index::new(roots),
-            anchor: anchor_of(Height(0), BlockHash::default()),
-        }));
+        let index = Index::new(roots);
+        let index = match &votes {
+            Some(votes) => index.following(Arc::clone(votes)),
+            None => index,
+        };
+        let inner =
+            Arc::new(RwLock::new(Inner { index, anchor: anchor_of(Height(0), BlockHash::default()) }));
         // A block that is committed meanwhile waits for this lock, then finds what it brought read or not.
         let mut locked = inner.write();
         let follower = Arc::clone(&inner);
@@ -87,7 +111,7 @@ impl TokenRegistry {
         locked.read_all(&before);
         locked.anchor = anchor_of(head.height, head.hash);
         drop(locked);
-        Ok(Self { tokens, inner, known: Mutex::default() })
+        Ok(Self { tokens, inner, known: Mutex::default(), votes })
     }
 
     /// The ledger that the registry is on.
@@ -165,5 +189,9 @@ impl RegistryView for TokenRegistry {
 
     fn instance(&self, package: B256, host: Address, height: Height) -> Option<Address> {
         self.inner.read().index.instance(package, host, height)
+    }
+
+    fn protocol_version(&self, height: Height) -> u32 {
+        self.votes.as_ref().map_or(PROTOCOL_VERSION_FIRST, |votes| votes.protocol_version(height))
     }
 }

@@ -11,7 +11,7 @@ use bletchley_cryptlet::{
     policy::Policy,
     registry::{
         EVIDENCE_SOFTWARE, Entry, EntryError, HostProfile, NAMESPACE, RegisterError, Registrar, RegistryView,
-        Release, ReleaseStatus, Roots, TokenRegistry, TokenRegistryError,
+        Release, ReleaseStatus, Roots, TokenRegistry, TokenRegistryError, Votes,
     },
 };
 use bletchley_ledger::{
@@ -232,4 +232,64 @@ fn roots_are_of_this_ledger_and_name_somebody() {
         open(Roots { administrators: Vec::new(), ..roots() }),
         Err(TokenRegistryError::NoAdministrator)
     );
+}
+
+/// The administrators from a block on, ascending.
+#[derive(Debug)]
+struct Decided(Vec<(Height, Address)>);
+
+impl Votes for Decided {
+    fn administrators(&self, height: Height) -> Vec<Address> {
+        let last = self.0.iter().rev().find(|(since, _)| *since <= height);
+        last.map(|(_, administrator)| *administrator).into_iter().collect()
+    }
+
+    fn protocol_version(&self, height: Height) -> u32 {
+        if height < Height(3) { 1 } else { 2 }
+    }
+}
+
+#[test]
+fn administrators_follow_the_votes_from_the_block_after() {
+    let mut node = Node::open(Arc::new(MemoryStore::new()));
+    let (founder, newcomer) = (key("administrator"), key("newcomer"));
+    // Block 2 holds the vote that puts the newcomer in the founder's place.
+    let votes = Arc::new(Decided(vec![(Height(0), founder.address()), (Height(2), newcomer.address())]));
+    let follow = |tokens: &Arc<TokenMachine>| {
+        Arc::new(TokenRegistry::following(Arc::clone(tokens), roots(), votes.clone()).unwrap())
+    };
+    node.registry = follow(&node.tokens);
+    let policy = |by: u8| Policy::single_host(Address::repeat_byte(by));
+    // Signed as if the registry knew only its roots: what readers make of it is what counts.
+    let signed = |sequence: u64, by: u8, who: &bletchley_crypto::SecretKey| {
+        let entry = Entry::Policy(Policy { sequence, ..policy(by) }).sign(TOKENS, &[who]).unwrap();
+        let carried = bletchley_token::Entry {
+            namespace: NAMESPACE.into(),
+            name: format!("policy/{sequence}/{by}"),
+            version: "1".into(),
+            payload: entry.encode(),
+        };
+        let owner = Lock::Key { address: who.address() };
+        TxBuilder::register(TOKENS, who.address(), carried, None, owner).sign(&[who])
+    };
+    node.block(&[signed(0, 1, &founder), signed(0, 2, &newcomer)]);
+    // In the very block of the vote, who was administrator before it still is.
+    node.block(&[signed(1, 3, &newcomer), signed(1, 4, &founder)]);
+    let last = node.block(&[signed(2, 5, &founder), signed(2, 6, &newcomer)]);
+    let hosts = |registry: &TokenRegistry, height| {
+        registry.policy(Height(height)).map(|policy| policy.hosts.clone()).unwrap_or_default()
+    };
+    let expected = [1, 4, 6].map(|by| vec![Address::repeat_byte(by)]);
+    assert_eq!([1, 2, 3].map(|height| hosts(&node.registry, height)), expected);
+    assert!(node.registry.with_index(|index| index.is_administrator(newcomer.address())));
+    assert!(!node.registry.with_index(|index| index.is_administrator(founder.address())));
+    let by_founder = node.registrar().set_policy(policy(7), &founder);
+    assert!(by_founder.unwrap_err().to_string().contains("administrator"));
+    assert!(node.registrar().set_policy(policy(7), &newcomer).is_ok());
+    assert_eq!([2, 3].map(|height| node.registry.protocol_version(Height(height))), [1, 2]);
+    // Read again after a restart, the same blocks say the same.
+    let again = Node::open(Arc::clone(&node.store));
+    let read = follow(&again.tokens);
+    assert_eq!(read.anchor(), last);
+    assert_eq!([1, 2, 3].map(|height| hosts(&read, height)), expected);
 }

@@ -27,5 +27,5 @@ function isLong(name) {
 }
 
 function isConsortium(name) {
-  return isLong(name) || name.startsWith("consortium");
+  return isLong(name) || name.startsWith("consortium") || name.startsWith("ledgers");
 }

@@ -4,6 +4,7 @@ use crate::access::AccessPolicy;
 use crate::dev_control::DevMode;
 use crate::error::RpcError;
 use crate::feed::Feed;
+use crate::ledgers::LedgerMounts;
 use crate::limits::{DEV_SETTLE_MS_MAX, SYNC_TIMEOUT_MS, SYNC_TIMEOUT_MS_MAX, WS_STALL_MS};
 use crate::operation::Operation;
 use crate::pool::Pool;
@@ -36,6 +37,8 @@ pub struct ApiOptions {
     pub ready: Probe,
     /// What operators see, and what is counted.
     pub operation: Operation,
+    /// Ledgers that are served beside the first one.
+    pub ledgers: LedgerMounts,
     /// How many peers are connected.
     pub peers: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// The name of a cryptlet or package, by the 32 bytes that contracts call it by; none when it is not registered.
@@ -52,6 +55,7 @@ impl Default for ApiOptions {
             healthy: Arc::new(|| Ok(())),
             ready: Arc::new(|| Ok(())),
             operation: Operation::default(),
+            ledgers: LedgerMounts::default(),
             peers: Arc::new(|| 0),
             cryptlet_name: Arc::new(|_| None),
         }

@@ -58,6 +58,8 @@ pub struct Operation {
     pub reasons: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Why no transaction can become final now; asked with every request, so it must be cheap.
     pub warning: Arc<dyn Fn() -> Option<Arc<str>> + Send + Sync>,
+    /// What to do something about before it becomes such a reason.
+    pub warnings: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Counts requests.
     pub tally: Arc<dyn Tally>,
     /// Transactions that are followed to their block.
@@ -78,6 +80,7 @@ impl Default for Operation {
             status: Arc::new(|| json!({})),
             reasons: Arc::new(Vec::new),
             warning: Arc::new(|| None),
+            warnings: Arc::new(Vec::new),
             tally: Arc::new(Deaf),
             followed: Arc::default(),
         }
@@ -134,7 +137,7 @@ pub(crate) async fn observe(
         response.headers_mut().insert(WARNING_HEADER, header);
     }
     let path = route.as_ref().map_or(UNKNOWN, MatchedPath::as_str);
-    if path == "/" {
+    if path == "/" || path == crate::ledgers::RPC_PATH {
         operation.tally.took(RPC, started.elapsed());
     } else {
         let status = response.status();
@@ -163,7 +166,9 @@ async fn readyz(State(shared): State<Shared>) -> Response {
     let mut reasons: Vec<String> = (options.ready)().err().into_iter().collect();
     reasons.extend((options.operation.reasons)());
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
+    let warnings = (options.operation.warnings)();
+    let report = json!({ "ready": reasons.is_empty(), "reasons": reasons, "warnings": warnings });
+    (status, Json(report)).into_response()
 }
 
 async fn status(State(shared): State<Shared>) -> Response {

@@ -4,6 +4,7 @@ use crate::access::guard;
 use crate::context::ApiContext;
 use crate::dispatch::{answer, write_response};
 use crate::error::RpcError;
+use crate::ledgers;
 use crate::limits::{BODY_TIMEOUT_MS, CONNECTIONS_MAX, REQUEST_SIZE_BYTES_MAX, SHUTDOWN_GRACE_MS};
 use crate::operation::{self, Asker, observe};
 use crate::websocket;
@@ -70,7 +71,10 @@ pub(crate) struct Shared {
 
 /// Serves `context` on `listener` until the handle is told to stop.
 ///
-/// Paths taken: `/` (JSON-RPC), `/livez` (also `/healthz`), `/readyz`, `/status`, `/metrics`; `mounts` must not use them.
+/// Paths taken: `/` (JSON-RPC), `/ledgers/…` ([`ApiOptions::ledgers`]), `/livez` (also `/healthz`), `/readyz`, `/status`,
+/// `/metrics`; `mounts` must not use them.
+///
+/// [`ApiOptions::ledgers`]: crate::ApiOptions::ledgers
 ///
 /// # Errors
 /// [`ServeError`] when the listener has no address.
@@ -108,8 +112,9 @@ fn router(shared: Shared, mounts: Vec<Router>) -> Router {
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .max_age(Duration::from_secs(600));
-    let mut router =
-        Router::new().route("/", get(upgrade).post(post)).merge(operation::routes()).with_state(shared);
+    let router =
+        Router::new().route("/", get(upgrade).post(post)).merge(operation::routes()).merge(ledgers::routes());
+    let mut router = router.with_state(shared);
     for mount in mounts {
         router = router.merge(mount);
     }
@@ -117,6 +122,11 @@ fn router(shared: Shared, mounts: Vec<Router>) -> Router {
 }
 
 async fn post(State(shared): State<Shared>, asker: Option<Extension<Asker>>, body: Body) -> Response {
+    post_to(&shared, asker, body).await
+}
+
+/// Answers a body with the JSON-RPC of one ledger.
+pub(crate) async fn post_to(shared: &Shared, asker: Option<Extension<Asker>>, body: Body) -> Response {
     if body.size_hint().lower() > REQUEST_SIZE_BYTES_MAX as u64 {
         let problem =
             format!("content length too large: at most {REQUEST_SIZE_BYTES_MAX} bytes; send it in parts");
@@ -142,7 +152,7 @@ async fn post(State(shared): State<Shared>, asker: Option<Extension<Asker>>, bod
     }
 }
 
-fn refuse(status: StatusCode, problem: String) -> Response {
+pub(crate) fn refuse(status: StatusCode, problem: String) -> Response {
     let mut out = Vec::new();
     write_response(&mut out, None, &Err(RpcError::invalid_request(problem)));
     json(status, out)
@@ -154,6 +164,15 @@ fn json(status: StatusCode, body: Vec<u8>) -> Response {
 
 async fn upgrade(
     State(shared): State<Shared>,
+    asker: Option<Extension<Asker>>,
+    socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    upgrade_to(shared, asker, socket)
+}
+
+/// Opens a WebSocket to the JSON-RPC of one ledger.
+pub(crate) fn upgrade_to(
+    shared: Shared,
     asker: Option<Extension<Asker>>,
     socket: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {

@@ -82,6 +82,15 @@ impl FinalityReader for OneHeader {
     }
 }
 
+fn finalities(store: SharedStore, evm: EvmLedger) -> Finalities {
+    let tokens: Arc<dyn FinalityReader> = Arc::new(StoredFinality::new(store));
+    let evm: Arc<dyn FinalityReader> = Arc::new(OneHeader(evm));
+    let named = [("tokens", tokens.clone()), ("evm", evm.clone())];
+    let of =
+        move |name: &str| named.iter().find(|(other, _)| *other == name).map(|(_, reader)| reader.clone());
+    Finalities { tokens, evm, of: Arc::new(of) }
+}
+
 struct Node {
     world: World,
     tokens: Arc<TokenMachine>,
@@ -108,10 +117,7 @@ impl Node {
             tokens: tokens.clone(),
             registry,
             evm: world.ledger.clone(),
-            finality: Finalities {
-                tokens: Arc::new(StoredFinality::new(store.clone())),
-                evm: Arc::new(OneHeader(world.ledger.clone())),
-            },
+            finality: finalities(store.clone(), world.ledger.clone()),
             consortium: None,
             fabric: Arc::new(Fabric::start(parts, FabricConfig::default()).unwrap()),
             fetcher: Arc::new(HttpFetcher::default()),

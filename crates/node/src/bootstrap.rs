@@ -2,10 +2,10 @@
 //! a key of each cryptlet on its host. A component beside consensus: it looks at what the registry says, and sends the
 //! one entry that is missing next, until nothing is.
 //!
-//! Who does it: each member admits its own host if its administrator is one of the registry's roots; a later member's
-//! host signs its half, and a founder's administrator the other. The policy and the ready-made cryptlets are the first
-//! founder's by name; the others take over one after the other when that takes too long. What two members send at once
-//! is counted once, because the registry passes over what comes second.
+//! Who does it: each member admits its own host, as soon as the votes that this node knows make its administrator one of
+//! the registry's; until then its host signs its half, and another member's administrator may sign the other. The policy
+//! and the ready-made cryptlets are the first member's by name; the others take over one after the other when that takes
+//! too long. What two members send at once is counted once, because the registry passes over what comes second.
 
 use crate::accounts::StoredKey;
 use crate::containers;
@@ -78,7 +78,7 @@ pub(crate) struct Parts {
     pub(crate) calls: Arc<OnceLock<Arc<Calls>>>,
 }
 
-/// Hosts that ask to be admitted, from members whose administrators are not among the registry's roots.
+/// Hosts that ask to be admitted, from members whose administrators the registry does not know yet.
 #[derive(Clone, Default)]
 pub(crate) struct HostRequests(Arc<Mutex<VecDeque<SignedEntry>>>);
 
@@ -205,16 +205,16 @@ impl Bootstrap {
         Registrar { registry: &parts.registry, content: &*parts.content, keys: &*parts.keys }
     }
 
-    fn is_root(&self, administrator: Address) -> bool {
-        self.parts.registry.with_index(|index| index.roots().administrators.contains(&administrator))
+    fn is_administrator(&self, administrator: Address) -> bool {
+        self.parts.registry.with_index(|index| index.is_administrator(administrator))
     }
 
     /// Whether it is this member's turn to send what all founders may send: at once for the first by name, later for
     /// each one after it.
     fn my_turn(&mut self, what: &str, members: &[Member], now: Instant) -> bool {
         let since = *self.missing_since.entry(what.to_owned()).or_insert(now);
-        let founders = members.iter().filter(|member| self.is_root(member.administrator));
-        let mut ranks = founders.zip(0u32..);
+        let administrators = members.iter().filter(|member| self.is_administrator(member.administrator));
+        let mut ranks = administrators.zip(0u32..);
         let rank = ranks.find(|(member, _)| member.name == self.parts.member).map(|(_, rank)| rank);
         rank.is_some_and(|rank| now.saturating_duration_since(since) >= TAKE_OVER.saturating_mul(rank))
     }
@@ -238,7 +238,7 @@ impl Bootstrap {
             profile: self.parts.profile,
             claims: claims.clone(),
         };
-        if self.is_root(administrator.address()) {
+        if self.is_administrator(administrator.address()) {
             let signed = self.registrar().admit_host(about, &*host, &*administrator)?;
             return Ok(Next::Send("registering this host (evidence: software)".to_owned(), Box::new(signed)));
         }
@@ -247,13 +247,15 @@ impl Bootstrap {
             calls.request_host(&self.registrar().request_host(about, &*host)?);
             self.asked = Some(now);
         }
-        Ok(Next::Wait("a founding member admits this host".to_owned()))
+        Ok(Next::Wait(
+            "this member, or another for it, admits this host once the vote for it is final here".to_owned(),
+        ))
     }
 
-    /// Signs the other half for hosts of members whose administrators are no roots.
+    /// Signs the other half for hosts of members whose administrators the registry does not know yet.
     fn others_hosts(&mut self, members: &[Member], now: Instant) -> Result<Next> {
         let administrator = self.parts.administrator.clone();
-        if !self.is_root(administrator.address()) {
+        if !self.is_administrator(administrator.address()) {
             return Ok(Next::Nothing);
         }
         let waiting: Vec<SignedEntry> = self.parts.requests.0.lock().iter().cloned().collect();
@@ -319,7 +321,7 @@ impl Bootstrap {
         let settling =
             first && registered.len() < members.len() && now.saturating_duration_since(since) < SETTLE;
         let administrator = self.parts.administrator.clone();
-        if !mine || settling || !self.is_root(administrator.address()) {
+        if !mine || settling || !self.is_administrator(administrator.address()) {
             return Ok(Next::Wait("the policy that names the members' hosts".to_owned()));
         }
         let signed = self.registrar().set_policy(desired, &*administrator)?;

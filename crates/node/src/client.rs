@@ -111,6 +111,8 @@ pub struct Client {
     agent: ureq::Agent,
     /// What the node last warned of.
     warning: Arc<Mutex<Option<String>>>,
+    /// Path of the ledger that REST reaches: none for the first ones.
+    ledger: String,
 }
 
 impl Client {
@@ -124,7 +126,8 @@ impl Client {
             .ok_or_else(|| anyhow!("no node runs on {}: start one with `{start}`", data.root().display()))?;
         let config =
             ureq::Agent::config_builder().timeout_global(Some(ANSWER_TIMEOUT)).http_status_as_error(false);
-        let client = Self { running, agent: config.build().into(), warning: Arc::default() };
+        let agent = config.build().into();
+        let client = Self { running, agent, warning: Arc::default(), ledger: String::new() };
         client.rpc("eth_chainId", &json!([])).with_context(|| {
             format!(
                 "the node of {} (pid {}) does not answer at {}; if it has crashed, start it again with `{start}`",
@@ -140,6 +143,13 @@ impl Client {
     #[must_use]
     pub const fn running(&self) -> &Running {
         &self.running
+    }
+
+    /// The same, with REST of one ledger that a vote created; of the first ones when none is named.
+    #[must_use]
+    pub fn on(self, ledger: Option<&str>) -> Self {
+        let ledger = ledger.map(|name| format!("/ledgers/{name}")).unwrap_or_default();
+        Self { ledger, ..self }
     }
 
     /// Whether the node's ledgers are for development.
@@ -229,7 +239,7 @@ impl Client {
     }
 
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(ureq::http::StatusCode, Value)> {
-        let url = format!("{}{path}", self.running.rest);
+        let url = format!("{}{}{path}", self.running.rest, self.ledger);
         let bearer = format!("Bearer {}", self.running.admin_token);
         let mut response = match (method, body) {
             ("GET", _) => self.agent.get(&url).header("authorization", &bearer).call()?,

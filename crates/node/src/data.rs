@@ -92,10 +92,16 @@ impl DataDir {
         self.root.join("node.json")
     }
 
+    /// Folders of the ledgers, by name.
+    #[must_use]
+    pub fn ledgers(&self) -> PathBuf {
+        self.root.join("ledgers")
+    }
+
     /// Blocks, snapshots and tables of one ledger.
     #[must_use]
     pub fn ledger(&self, name: &str) -> PathBuf {
-        self.root.join("ledgers").join(name)
+        self.ledgers().join(name)
     }
 
     /// What this member asked to be admitted with.

@@ -1,11 +1,12 @@
 //! Engines on threads of their own, what wakes them, and the snapshots taken beside them.
 
 use crate::gate::Gate;
+use crate::ledgers::Roster;
 use crate::runner::{Runner, RunnerParts};
 use crate::signals::WallSignals;
 use anyhow::{Context, Result};
 use bletchley_consensus::{Engine, EngineError};
-use bletchley_ledger::{SharedStore, Store};
+use bletchley_ledger::Store;
 use bletchley_primitives::Height;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,11 +74,11 @@ pub(crate) struct Folding {
 }
 
 impl Folding {
-    pub(crate) fn start(stores: Vec<SharedStore>) -> Result<Self> {
+    pub(crate) fn start(roster: Roster) -> Result<Self> {
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new()
             .name("snapshots".to_owned())
-            .spawn(move || fold_until(&stores, &stopped))
+            .spawn(move || fold_until(&roster, &stopped))
             .context("starting the snapshot thread")?;
         Ok(Self { stop, thread })
     }
@@ -88,11 +89,11 @@ impl Folding {
     }
 }
 
-fn fold_until(stores: &[SharedStore], stopped: &Receiver<()>) {
+fn fold_until(roster: &Roster, stopped: &Receiver<()>) {
     while stopped.recv_timeout(FOLD_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-        for store in stores {
-            if let Err(error) = fold(&**store) {
-                tracing::warn!(%error, "node.fold: no snapshot this time; restarts take longer until one succeeds");
+        for ledger in roster.all() {
+            if let Err(error) = fold(&*ledger.store) {
+                tracing::warn!(ledger = ledger.name, %error, "node.fold: no snapshot this time; restarts take longer until one succeeds");
             }
         }
     }

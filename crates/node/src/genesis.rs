@@ -28,7 +28,7 @@ const EPOCH_BLOCKS_MAX: u64 = 1_000_000;
 /// Longest time between blocks that have something to hold.
 pub const BLOCK_MS_MAX: u64 = 60_000;
 /// Longest silence of an idle ledger, unless another is asked for.
-pub const HEARTBEAT_MS: u64 = 60_000;
+const HEARTBEAT_MS: u64 = 60_000;
 /// The same where members agree: others wait for a silent leader a little longer than this, so that it is short.
 pub const AGREED_HEARTBEAT_MS: u64 = 2_000;
 /// Longest heartbeat where members agree, for the same reason.
@@ -67,6 +67,9 @@ pub enum EngineName {
 }
 
 impl EngineName {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Solo, Self::Simplex, Self::Tendermint];
+
     /// The name in the genesis document.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -112,6 +115,12 @@ impl Agreement {
     #[must_use]
     pub const fn new(engine: EngineName, block_ms: u64) -> Self {
         Self { engine, epoch_blocks: EPOCH_BLOCKS, block_ms, heartbeat_ms: engine.heartbeat_ms() }
+    }
+
+    /// Whether one validator decides alone.
+    #[must_use]
+    pub const fn is_solo(&self) -> bool {
+        matches!(self.engine, EngineName::Solo)
     }
 
     /// The pace of an engine that makes blocks on its own clock.
@@ -237,14 +246,17 @@ impl NetworkGenesis {
         if dev {
             evm.base_fee = bletchley_evm::BaseFee::Eip1559 { initial: DEV_BASE_FEE_WEI };
         }
-        for account in &accounts {
-            let funds = GenesisAccount { balance: FUNDS_WEI, ..GenesisAccount::default() };
-            evm.alloc.insert(account.address, funds);
-        }
+        evm.alloc = funded(&accounts);
         let mut genesis = Self { version: VERSION, name, dev, members, agreements, accounts, time_ms, evm };
         genesis.check()?;
         genesis.evm.root = Some(genesis.tokens().ledger);
         Ok(genesis)
+    }
+
+    /// What the named accounts own at the start of a smart-contract ledger.
+    #[must_use]
+    pub fn named_funds(&self) -> BTreeMap<Address, GenesisAccount> {
+        funded(&self.accounts)
     }
 
     /// Reads and checks the document of a data folder.
@@ -431,6 +443,11 @@ impl NetworkGenesis {
             &self.agreements.evm.encode(),
         ])
     }
+}
+
+fn funded(accounts: &[Named]) -> BTreeMap<Address, GenesisAccount> {
+    let funds = || GenesisAccount { balance: FUNDS_WEI, ..GenesisAccount::default() };
+    accounts.iter().map(|account| (account.address, funds())).collect()
 }
 
 /// The first thing to read of a document: whether the rest can be.

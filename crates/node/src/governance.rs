@@ -2,19 +2,21 @@
 //! validates which epoch.
 
 use crate::genesis::{Agreement, NetworkGenesis};
-use bletchley_consensus::{Schedule, Validators, last_of};
+use bletchley_consensus::{Pace, Schedule, Validators, last_of};
 use bletchley_consortium::{
     ActionError, ConsortiumHistory, ConsortiumView, Genesis, LedgerKind, LedgerSpec, NAMESPACE, Outcome,
-    Parameters, Record, Refusal, Report, SharedStanding,
+    Parameters, Record, Refusal, Report, SharedStanding, Upgrade,
 };
+use bletchley_cryptlet::registry::Votes;
 use bletchley_evm::EvmLedger;
-use bletchley_ledger::Machine;
+use bletchley_ledger::{Machine, PROTOCOL_VERSION_NEWEST};
 use bletchley_primitives::{Address, Height};
 use bletchley_token::{Action, EntryRevision, TokenMachine, Transaction};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Name of the root ledger: the token ledger, which is also the registry and the place of votes.
 pub const ROOT_LEDGER: &str = "tokens";
@@ -214,6 +216,18 @@ impl Governance {
         self.inner.turned_away.load(Ordering::Relaxed)
     }
 
+    /// What the registry on the root ledger follows.
+    #[must_use]
+    pub fn votes(&self) -> Arc<dyn Votes> {
+        Arc::new(Voters(self.inner.clone()))
+    }
+
+    /// Keeps away blocks of the root ledger that follow rules which this program does not know.
+    #[must_use]
+    pub fn guard(&self) -> ProtocolGuard {
+        ProtocolGuard(Some(self.inner.clone()))
+    }
+
     /// Who validates the root ledger when.
     #[must_use]
     pub fn schedule_for_root(&self) -> Arc<dyn Schedule> {
@@ -284,6 +298,113 @@ impl Anchors for EvmLedger {
     }
 }
 
+/// The members' votes, without the machine that they are on.
+struct Voters(Arc<Inner>);
+
+impl std::fmt::Debug for Voters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Voters").finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn at_or_now(&self, height: Height) -> SharedStanding {
+        let history = self.history.read();
+        history.at(height).unwrap_or_else(|| history.now().standing().clone())
+    }
+
+    fn pace(&self, ledger: &str) -> Option<Pace> {
+        let standing = self.history.read().now().standing().clone();
+        let spec = &standing.ledger(ledger)?.spec;
+        let (block, heartbeat) = (spec.block_ms, spec.heartbeat_ms);
+        Some(Pace { block: Duration::from_millis(block), heartbeat: Duration::from_millis(heartbeat) })
+    }
+}
+
+impl Votes for Voters {
+    fn administrators(&self, height: Height) -> Vec<Address> {
+        self.0.at_or_now(height).active().map(|member| member.administrator).collect()
+    }
+
+    fn protocol_version(&self, height: Height) -> u32 {
+        self.0.at_or_now(height).protocol_version(height)
+    }
+}
+
+/// Knows up to which block of the root ledger this program knows the rules. The default knows no end.
+#[derive(Clone, Default)]
+pub struct ProtocolGuard(Option<Arc<Inner>>);
+
+impl std::fmt::Debug for ProtocolGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProtocolGuard").finish_non_exhaustive()
+    }
+}
+
+impl ProtocolGuard {
+    /// The first upgrade that was agreed on and that this program does not know.
+    #[must_use]
+    pub fn unknown(&self) -> Option<Upgrade> {
+        let standing = self.0.as_ref()?.history.read().now().standing().clone();
+        standing.upgrades().iter().find(|upgrade| upgrade.version > PROTOCOL_VERSION_NEWEST).copied()
+    }
+
+    /// What to do before that upgrade; none when this program knows every version that was agreed on.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let Upgrade { version, height } = self.unknown()?;
+        Some(format!(
+            "protocol version {version} holds from block {height} of ledger {ROOT_LEDGER} on, and this program knows \
+             versions up to {PROTOCOL_VERSION_NEWEST}: install a newer bletchley and start this node again before that block"
+        ))
+    }
+
+    /// Whether this program knows the rules of the root ledger's block at a height.
+    ///
+    /// # Errors
+    /// What to do, when it does not.
+    pub fn check(&self, height: Height) -> Result<(), String> {
+        match self.unknown().filter(|upgrade| upgrade.height <= height) {
+            None => Ok(()),
+            Some(Upgrade { version, height }) => Err(format!(
+                "this node stops before block {height} of ledger {ROOT_LEDGER}: the members agreed on protocol version \
+                 {version} from there on, and this program knows versions up to {PROTOCOL_VERSION_NEWEST}; install a \
+                 newer bletchley and start the node again"
+            )),
+        }
+    }
+
+    /// As [`Self::check`], for the block after the newest one that is here.
+    ///
+    /// # Errors
+    /// What to do, when this program does not know its rules.
+    pub fn check_next(&self) -> Result<(), String> {
+        let Some(inner) = &self.0 else { return Ok(()) };
+        let head = inner.history.read().head();
+        self.check(head.next())
+    }
+}
+
+/// The blocks of a token ledger beside the root ledger.
+#[derive(Debug)]
+pub struct TokenAnchors(pub Arc<TokenMachine>);
+
+impl Anchors for TokenAnchors {
+    fn head(&self) -> Height {
+        self.0.head().height
+    }
+
+    fn anchor(&self, height: Height) -> Option<Height> {
+        match self.0.anchor(height) {
+            Ok(anchor) => anchor.map(|anchor| anchor.height),
+            Err(error) => {
+                tracing::error!(%height, %error, "a block's anchor cannot be read; its epoch's validators are not known");
+                None
+            }
+        }
+    }
+}
+
 struct RootSchedule {
     inner: Arc<Inner>,
     epoch_blocks: u64,
@@ -298,6 +419,10 @@ impl Schedule for RootSchedule {
         let decided = epoch.checked_sub(1).map_or(Height(0), |before| last_of(before, self.epoch_blocks));
         let standing = self.inner.history.read().at(decided)?;
         Some(Arc::new(standing.validators()))
+    }
+
+    fn pace(&self) -> Option<Pace> {
+        self.inner.pace(ROOT_LEDGER)
     }
 
     fn change_pending(&self) -> bool {
@@ -349,6 +474,10 @@ impl Schedule for AnchoredSchedule {
             known.pop_first();
         }
         Some(validators)
+    }
+
+    fn pace(&self) -> Option<Pace> {
+        self.inner.pace(&self.ledger)
     }
 
     fn change_pending(&self) -> bool {

@@ -147,8 +147,8 @@ impl Identity {
     }
 }
 
-/// Who this node is when the genesis document names nobody like it, but its folder holds its own request to be admitted:
-/// it follows from genesis, and the others let it in once they have voted for it.
+/// Who this node is when the genesis document names nobody with its keys, but its folder holds its own request to be
+/// admitted, or to have new keys under its name: it follows from genesis, and the others let it in once they have voted.
 fn newcomer(
     data: &DataDir,
     genesis: &NetworkGenesis,
@@ -160,13 +160,13 @@ fn newcomer(
         return Ok(None);
     }
     let member = MemberRequest::read(&path)?.member;
-    let is_meant = name.is_none_or(|name| name == member.name) && genesis.member(&member.name).is_none();
+    let is_meant = name.is_none_or(|name| name == member.name);
     if !is_meant || !keys.same(&member) {
         return Ok(None);
     }
     tracing::info!(
         member = member.name,
-        "identity.newcomer: not among the founding members; let in by their vote"
+        "identity.newcomer: these keys are not among the founding members'; let in by their vote"
     );
     Ok(Some(member))
 }

@@ -4,6 +4,7 @@ use crate::certificates::{Certificates, CertificatesParts, ReadHeader, token_hea
 use crate::engines::{Ended, EngineThread};
 use crate::genesis::Agreement;
 use crate::gossip::{Gossip, GossipThread, Pool};
+use crate::governance::ProtocolGuard;
 use crate::identity::Identity;
 use crate::metrics::{CountedLine, LedgerMeter, Meters, PeerNames};
 use crate::misbehaviour::Misbehaviours;
@@ -14,6 +15,7 @@ use bletchley_consensus::{Protocol, Schedule};
 use bletchley_cryptlet::keys::Signer;
 use bletchley_evm::{ClaimedTx, EvmLedger};
 use bletchley_ledger::{Machine, SharedStore};
+use bletchley_net::Circle;
 use bletchley_primitives::{Bytes, LedgerId, keccak256};
 use bletchley_tendermint::Counters;
 use bletchley_token::{TokenMachine, Transaction};
@@ -27,14 +29,18 @@ pub(crate) struct Joining {
     pub(crate) store: SharedStore,
     pub(crate) agreement: Agreement,
     pub(crate) schedule: Arc<dyn Schedule>,
+    /// Who hears of it.
+    pub(crate) circle: Circle,
     pub(crate) kind: Kind,
     pub(crate) meter: Arc<LedgerMeter>,
     /// Counts what passes on the network, by the names of members.
     pub(crate) counting: (Arc<Meters>, PeerNames),
     pub(crate) misbehaviours: Arc<Misbehaviours>,
+    pub(crate) protocol: ProtocolGuard,
 }
 
-/// What depends on the ledger's machine.
+/// What depends on the ledger's machine. Cheap to clone.
+#[derive(Clone)]
 pub(crate) enum Kind {
     /// A smart-contract ledger.
     Evm(EvmLedger),
@@ -127,9 +133,21 @@ pub(crate) fn join(
     identity: &Identity,
     report: &Ended,
 ) -> Result<(EngineThread, Beside)> {
-    let Joining { name, ledger, machine, store, agreement, schedule, kind, meter, counting, misbehaviours } =
-        joining;
-    let ports = network.join(ledger).with_context(|| format!("ledger {name}"))?;
+    let Joining {
+        name,
+        ledger,
+        machine,
+        store,
+        agreement,
+        schedule,
+        circle,
+        kind,
+        meter,
+        counting,
+        misbehaviours,
+        protocol,
+    } = joining;
+    let ports = network.join(ledger, &circle).with_context(|| format!("ledger {name}"))?;
     let (engine, lines, counters) = engine_of(agreement, ledger, schedule.clone(), ports)?;
     let (meters, names) = counting;
     let counted = |line| CountedLine::new(line, &meters, &names);
@@ -170,6 +188,7 @@ pub(crate) fn join(
         proposer: validator.address(),
         gate: Arc::default(),
         misbehaviours,
+        protocol,
         meter,
     };
     let engine = EngineThread::start(&name, parts, engine, report.clone())?;

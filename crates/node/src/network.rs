@@ -3,14 +3,15 @@
 use crate::genesis::{Agreement, EngineName, NetworkGenesis};
 use crate::governance::Governance;
 use crate::identity::Identity;
+use crate::ledgers::{Ledgers, Roster};
 use crate::node::NodeConfig;
 use crate::status::{NodeSources, PeerStatus};
 use anyhow::{Context, Result, bail};
-use bletchley_consensus::{Engine, PeerId, Schedule, epoch_of};
+use bletchley_consensus::{Engine, PeerId, Schedule};
 use bletchley_consortium::{MEMBERS_MAX, Member};
 use bletchley_net::Circle;
 use bletchley_net::tcp::{Config, Line, Network, Ports};
-use bletchley_primitives::{Height, LedgerId};
+use bletchley_primitives::LedgerId;
 use bletchley_simplex::{Settings, Simplex};
 use bletchley_tendermint::{Counters, Tendermint};
 use std::collections::BTreeSet;
@@ -32,12 +33,14 @@ const GATHER_CHECK: Duration = Duration::from_millis(20);
 /// Threads of network and engines.
 const THREADS: usize = 1;
 
-/// A ledger whose validators must hear each other.
-pub(crate) struct Validating {
-    /// Who validates when.
-    pub(crate) schedule: Arc<dyn Schedule>,
-    /// The newest final block.
-    pub(crate) head: Box<dyn Fn() -> Height + Send + Sync>,
+/// Who hears of a ledger, and who votes on its next block.
+pub(crate) struct Sharing {
+    /// Its name.
+    pub(crate) ledger: String,
+    /// Who hears of it now.
+    pub(crate) circle: Circle,
+    /// Who votes.
+    pub(crate) validators: BTreeSet<PeerId>,
 }
 
 /// Calls [`MemberNetwork::settle`] now and then.
@@ -51,16 +54,12 @@ impl Settling {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub(crate) fn start(
-        network: Arc<MemberNetwork>,
-        governance: Governance,
-        validating: Vec<Validating>,
-    ) -> Result<Self> {
-        network.settle(&governance, &validating);
+    pub(crate) fn start(network: Arc<MemberNetwork>, governance: Governance, roster: Roster) -> Result<Self> {
+        network.settle(&governance, &Ledgers::sharing(&roster));
         let (stop, stopped) = channel();
         let run = move || {
             while stopped.recv_timeout(SETTLE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                network.settle(&governance, &validating);
+                network.settle(&governance, &Ledgers::sharing(&roster));
             }
         };
         let thread = std::thread::Builder::new().name("members".to_owned()).spawn(run);
@@ -172,17 +171,22 @@ impl MemberNetwork {
     }
 
     /// Lets whoever validates no longer, and is no member, hear nothing more. To be called now and then.
-    pub(crate) fn settle(&self, governance: &Governance, validating: &[Validating]) {
+    pub(crate) fn settle(&self, governance: &Governance, sharing: &[Sharing]) {
         let standing = governance.standing();
         let members: BTreeSet<PeerId> = standing.active().map(Member::peer).collect();
-        let mut circle = members.clone();
-        for ledger in validating {
-            let epoch = epoch_of((ledger.head)().next(), ledger.schedule.epoch_blocks());
-            let validators = ledger.schedule.validators(epoch);
-            circle.extend(validators.iter().flat_map(|set| set.as_slice()).map(|validator| validator.peer));
+        let is_subset = |ledger: &str| standing.ledger(ledger).is_some_and(|record| record.spec.is_subset());
+        let (mut everybody, mut is_settled) = (members.clone(), true);
+        for Sharing { ledger, circle, validators } in sharing {
+            is_settled &= validators.is_subset(&members);
+            if is_subset(ledger) {
+                let shared = standing.ledger_members(ledger).unwrap_or_default();
+                let shared = shared.into_iter().map(Member::peer).chain(validators.iter().copied());
+                circle.set(shared);
+            } else {
+                everybody.extend(validators);
+            }
         }
-        let is_settled = circle == members;
-        self.everybody.set(circle);
+        self.everybody.set(everybody);
         let since = governance.with_history(|history| history.changes().last()).unwrap_or_default();
         let index = since.0.saturating_mul(2).saturating_add(1);
         if is_settled && self.settled.swap(index, Ordering::AcqRel) != index {
@@ -199,12 +203,17 @@ impl MemberNetwork {
         self.network.track(index, &peers(true), &peers(false));
     }
 
-    /// Puts a ledger that everybody shares on the network.
+    /// The circle of ledgers that all members share.
+    pub(crate) fn everybody(&self) -> Circle {
+        self.everybody.clone()
+    }
+
+    /// Puts a ledger on the network that a circle of members shares.
     ///
     /// # Errors
     /// When it is there already, or the network has ended.
-    pub(crate) fn join(&self, ledger: LedgerId) -> Result<Ports> {
-        Ok(self.network.join(ledger, &self.everybody)?)
+    pub(crate) fn join(&self, ledger: LedgerId, circle: &Circle) -> Result<Ports> {
+        Ok(self.network.join(ledger, circle)?)
     }
 
     /// Waits a moment for the other validators: a proposal that is made before they are connected reaches nobody, and the

@@ -9,20 +9,19 @@ use crate::clock::{ClockWatch, address_again, start_again};
 use crate::containers::Cryptlets;
 use crate::data::DataDir;
 use crate::dev::Steering;
-use crate::engines::{EngineThread, Folding};
+use crate::engines::Folding;
 use crate::genesis::NetworkGenesis;
-use crate::governance::Governance;
+use crate::governance::{EVM_LEDGER, Governance, ProtocolGuard};
 use crate::identity::Identity;
-use crate::joined::Beside;
-use crate::ledgers::{Engines, Ledgers};
+use crate::ledgers::{Following, Footing, Ledgers, Shown};
 use crate::network::{MemberNetwork, Settling};
 use crate::output::Output;
-use crate::status::Observatory;
+use crate::status::{Observatory, Probed};
 use crate::stopping::Stopping;
 use alloy_primitives::hex;
-use anyhow::{Context, Result};
-use bletchley_api::rest;
-use bletchley_api::{ApiContext, DevMode, ServerHandle, serve};
+use anyhow::{Context, Error, Result};
+use bletchley_api::rest::{self, RestContext};
+use bletchley_api::{ApiContext, ApiOptions, DevMode, ServerHandle, serve};
 use bletchley_consensus::EngineError;
 use bletchley_consortium::Member;
 use bletchley_cryptlet::calls::Calls;
@@ -61,12 +60,13 @@ pub struct NodeConfig {
 /// A running node.
 pub struct Node {
     config: NodeConfig,
-    genesis: NetworkGenesis,
-    identity: Identity,
+    genesis: Arc<NetworkGenesis>,
+    identity: Arc<Identity>,
     running: Running,
     ledgers: Ledgers,
-    engines: Vec<EngineThread>,
     ended: Receiver<Result<(), EngineError>>,
+    guard: ProtocolGuard,
+    following: Following,
     bootstrapping: Bootstrapping,
     folding: Folding,
     observatory: Arc<Observatory>,
@@ -74,8 +74,6 @@ pub struct Node {
     runtime: tokio::runtime::Runtime,
     network: Option<Arc<MemberNetwork>>,
     settling: Option<Settling>,
-    calls: Option<Arc<Calls>>,
-    beside: Vec<Beside>,
     ticking: Ticking,
 }
 
@@ -86,76 +84,75 @@ impl Node {
     /// What keeps the node from starting, with what to do about it.
     pub fn start(config: NodeConfig, progress: &dyn Fn(&str)) -> Result<Self> {
         let data = &config.data;
-        let genesis = NetworkGenesis::read(data)?;
-        let identity = Identity::open(data, &genesis, config.member.as_deref())?;
+        let genesis = Arc::new(NetworkGenesis::read(data)?);
+        let identity = Arc::new(Identity::open(data, &genesis, config.member.as_deref())?);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         // The port comes first: a node that cannot be reached should not begin to make blocks.
         let listener = runtime.block_on(listen(address_again(config.api)))?;
         progress("opening the ledgers");
-        let ledgers = Ledgers::open(&config, &genesis, &identity)?;
-        let (report, ended) = channel();
+        let (ended_here, ended) = channel();
         let network = MemberNetwork::if_needed(&config, &genesis, &identity)?.map(Arc::new);
+        let footing = Footing {
+            config: &config,
+            genesis: genesis.clone(),
+            identity: identity.clone(),
+            network: network.as_ref(),
+            ended: ended_here,
+        };
+        let ledgers = Ledgers::open(footing)?;
+        let governance = ledgers.ground.governance.clone();
+        let guard = governance.guard();
+        guard.check_next().map_err(Error::msg)?;
         if let Some(network) = &network {
             progress("connecting with the other members");
-            network.follow_standing(&ledgers.governance);
-            let members: Vec<Member> = ledgers.governance.standing().active().cloned().collect();
+            network.follow_standing(&governance);
+            let members: Vec<Member> = governance.standing().active().cloned().collect();
             network.await_quorum(&members);
         }
-        let mut engines = ledgers.start_engines(&genesis, &identity, network.as_deref(), &report)?;
-        let governance = ledgers.governance.clone();
-        let members: MembersNow = Arc::new(move || governance.standing().active().cloned().collect());
-        let parts = ledgers.bootstrap_parts(&identity, members.clone());
-        let calls = engines.start_calls(&ledgers, &members(), &parts)?;
-        engines.close_unused_lines();
-        let ticking = Ticking::start(engines.certificates())?;
+        ledgers.start()?;
+        let of = governance.clone();
+        let members: MembersNow = Arc::new(move || of.standing().active().cloned().collect());
+        let parts = ledgers.bootstrap_parts(members.clone());
+        let calls = ledgers.start_calls(&members(), &parts)?;
+        let ticking = Ticking::start(ledgers.roster.clone())?;
         if let Some(network) = &network {
-            follow_members(network, &ledgers.governance, calls.clone());
+            follow_members(network, &governance, calls);
         }
-        let settling = match &network {
-            Some(network) => {
-                Some(Settling::start(network.clone(), ledgers.governance.clone(), ledgers.validating()?)?)
-            }
-            None => None,
+        let settle = |network: &Arc<MemberNetwork>| {
+            Settling::start(network.clone(), governance.clone(), ledgers.roster.clone())
         };
+        let settling = network.as_ref().map(settle).transpose()?;
         let bootstrapping = Bootstrapping::start(parts, progress)?;
-        engines.token_cadence.set(genesis.agreements.tokens.cadence());
-        engines.tokens.signals.wake();
-        bootstrap::warm_up(ledgers.host.clone(), ledgers.registry.clone())?;
-        let dev = genesis.dev.then(|| DevMode {
-            accounts: dev_keys(),
-            control: Arc::new(Steering::new(ledgers.evm.clone(), engines.evm_cadence.clone(), &engines.evm)),
-        });
-        let admin_token = random_token()?;
-        let publisher = ledgers.publisher(&identity, data)?;
-        let rest = rest::router(ledgers.rest_context(&genesis, &identity, &engines, &admin_token, publisher));
-        let mut sources = ledgers.alone(&genesis, &identity);
+        ledgers.settle_pace();
+        bootstrap::warm_up(ledgers.ground.host.clone(), ledgers.ground.registry.clone())?;
+        let mut sources = ledgers.alone();
         sources.unregistered = bootstrapping.missing();
         if let Some(network) = &network {
-            network.report_to(&mut sources, &ledgers.governance);
+            network.report_to(&mut sources, &governance);
         }
-        let observatory = ledgers.observatory(&genesis, sources, &engines);
+        let extra = sources.extra.clone();
+        let observatory = ledgers.observatory(sources);
         observatory.watch()?;
-        let mut options = ledgers.api_options(dev, &engines);
-        options.operation = observatory.operation("evm");
-        let context = ApiContext::new(ledgers.evm.clone(), ledgers.listeners.feed.clone(), options);
-        let server = runtime.block_on(async { serve(listener, context, vec![rest]) })?;
+        let of = guard.clone();
+        observatory.warn_of(Arc::new(move || of.warning().into_iter().collect()));
+        let admin_token = random_token()?;
+        let (following, context, rest) = interfaces(&ledgers, &observatory, extra, &admin_token)?;
+        let server = runtime.block_on(async { serve(listener, context, vec![rest::router(rest)]) })?;
         let running = Running::at(server.address(), &identity.member.name, config.p2p, admin_token);
         running.write(data)?;
-        let folding = Folding::start(vec![ledgers.token_store.clone(), ledgers.evm_store.clone()])?;
-        let Engines { tokens, evm, beside_tokens, beside_evm, .. } = engines;
+        let folding = Folding::start(ledgers.roster.clone())?;
         Ok(Self {
             network,
-            calls,
             settling,
-            beside: beside_tokens.into_iter().chain(beside_evm).collect(),
             ticking,
             config,
             genesis,
             identity,
             running,
             ledgers,
-            engines: vec![tokens, evm],
             ended,
+            guard,
+            following,
             bootstrapping,
             folding,
             observatory,
@@ -172,13 +169,13 @@ impl Node {
 
     /// What its ledgers started from.
     #[must_use]
-    pub const fn genesis(&self) -> &NetworkGenesis {
+    pub fn genesis(&self) -> &NetworkGenesis {
         &self.genesis
     }
 
     /// Who it is.
     #[must_use]
-    pub const fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
@@ -188,20 +185,22 @@ impl Node {
         &self.config.data
     }
 
-    /// Runs until it is asked to stop, or until an engine can no longer keep blocks; then stops in order. When the
-    /// computer's clock was set back it stops too, and the program starts again in this process.
+    /// Runs until it is asked to stop, until an engine can no longer keep blocks, or until the next block follows rules that
+    /// this program does not know; then stops in order. When the computer's clock was set back it stops too, and the program
+    /// starts again in this process.
     ///
     /// # Errors
-    /// Why an engine ended by itself.
+    /// Why it ended by itself.
     pub fn run_until_stopped(self, stopping: &Stopping, output: Output) -> Result<()> {
         let clock = (!self.genesis.dev).then(ClockWatch::new);
-        let why = self.runtime.block_on(stop_asked(stopping, &self.ended, clock))?;
+        let why = self.runtime.block_on(stop_asked(stopping, &self.ended, &self.guard, clock))?;
         let address = self.server.address();
         output.progress("stopping");
         self.stop();
         match why {
             Why::Asked => Ok(()),
             Why::Failed(error) => Err(error.into()),
+            Why::Outdated(problem) => Err(Error::msg(problem)),
             Why::ClockSetBack => {
                 tracing::warn!("node.clock: the computer's clock was set back; the node starts again");
                 Err(start_again(address))
@@ -211,21 +210,17 @@ impl Node {
 
     /// Stops everything in order: no new requests, no new blocks, no new calls.
     pub fn stop(self) {
-        let Self { config, ledgers, engines, bootstrapping, folding, observatory, server, runtime, .. } =
-            self;
-        let (network, beside, ticking) = (self.network, self.beside, self.ticking);
+        let Self { config, ledgers, bootstrapping, folding, observatory, server, runtime, .. } = self;
+        let (network, ticking) = (self.network, self.ticking);
         runtime.block_on(server.shutdown());
+        self.following.stop();
         bootstrapping.stop();
-        engines.into_iter().for_each(EngineThread::stop);
+        let stopping = ledgers.stop_engines();
         if let Some(settling) = self.settling {
             settling.stop();
         }
-        beside.into_iter().for_each(Beside::stop);
         ticking.stop();
-        ledgers.fabric.stop();
-        if let Some(calls) = self.calls {
-            calls.stop();
-        }
+        stopping.finish();
         folding.stop();
         observatory.stop();
         if let Some(network) = network.and_then(Arc::into_inner) {
@@ -234,6 +229,37 @@ impl Node {
         let _ = std::fs::remove_file(config.data.running());
         runtime.shutdown_timeout(STOP_TIMEOUT);
     }
+}
+
+/// What the node's interfaces reach: the founding ledgers, and with them those that votes created, which are started here
+/// because each of them has interfaces of its own.
+fn interfaces(
+    ledgers: &Ledgers,
+    observatory: &Arc<Observatory>,
+    extra: Probed<String>,
+    admin_token: &str,
+) -> Result<(Following, ApiContext, RestContext)> {
+    let dev = if ledgers.ground.genesis.dev { steering(ledgers) } else { None };
+    let rest = ledgers.rest_context(admin_token)?;
+    let mut options = ledgers.api_options(dev);
+    let shown = Shown {
+        observatory: observatory.clone(),
+        extra,
+        mounts: options.ledgers.clone(),
+        rest: rest.clone(),
+        options: ApiOptions { dev: None, ..options.clone() },
+    };
+    let following = Following::start(&ledgers.ground, &ledgers.roster, shown)?;
+    options.operation = observatory.operation(EVM_LEDGER);
+    let context = ApiContext::new(ledgers.evm.clone(), ledgers.contracts.feed(), options);
+    Ok((following, context, rest))
+}
+
+/// What a development ledger lets its user steer.
+fn steering(ledgers: &Ledgers) -> Option<DevMode> {
+    let (evm, cadence) = (ledgers.evm.clone(), ledgers.contracts.cadence.clone());
+    let steering = ledgers.contracts.with_engine(|engine| Steering::new(evm, cadence, engine))?;
+    Some(DevMode { accounts: dev_keys(), control: Arc::new(steering) })
 }
 
 /// Tells the network and the calls between members who the members are whenever a vote changes it.
@@ -266,21 +292,30 @@ async fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener> {
 enum Why {
     Asked,
     Failed(EngineError),
+    Outdated(String),
     ClockSetBack,
 }
 
-/// Waits for the question to stop, an engine's end, or a clock that is set back.
+/// Waits for the question to stop, an engine's failure, rules that this program does not know, or a clock that is set back.
 async fn stop_asked(
     stopping: &Stopping,
     ended: &Receiver<Result<(), EngineError>>,
+    guard: &ProtocolGuard,
     mut clock: Option<ClockWatch>,
 ) -> Result<Why> {
     loop {
         tokio::select! {
             () = stopping.asked() => return Ok(Why::Asked),
             () = tokio::time::sleep(ENGINE_CHECK_INTERVAL) => {
-                if let Ok(result) = ended.try_recv() {
-                    return Ok(result.err().map_or(Why::Asked, Why::Failed));
+                // Before what engines say: an engine that meets the unknown rules first would say less.
+                if let Err(problem) = guard.check_next() {
+                    return Ok(Why::Outdated(problem));
+                }
+                // An engine that was asked to end, because a vote ended its ledger here, says that nothing is wrong.
+                while let Ok(result) = ended.try_recv() {
+                    if let Err(error) = result {
+                        return Ok(Why::Failed(error));
+                    }
                 }
                 if clock.as_mut().is_some_and(ClockWatch::was_set_back) {
                     return Ok(Why::ClockSetBack);

@@ -112,6 +112,7 @@ impl Assembled {
             gate: Arc::default(),
             meter: Meters::default().ledger(name),
             misbehaviours: Arc::default(),
+            protocol: crate::governance::ProtocolGuard::default(),
         });
         Ok(Self { runner: Arc::new(runner), certificates, gossip, clock })
     }

@@ -1,4 +1,4 @@
-//! Proofs about the EVM ledger in files: what a stranger checks with the genesis document and nothing else.
+//! Proofs about smart-contract ledgers in files: what a stranger checks with the genesis document and nothing else.
 
 use crate::genesis::NetworkGenesis;
 use alloy_consensus::{ReceiptEnvelope, Transaction, TxEnvelope};
@@ -7,8 +7,8 @@ use alloy_primitives::{B256, Bytes};
 use anyhow::{Context, Result, bail, ensure};
 use bletchley_crypto::recover;
 use bletchley_evm::{Included, InclusionProof, StateProof, header_link};
-use bletchley_ledger::{FinalityProof, ProvedBlock};
-use bletchley_primitives::Signature;
+use bletchley_ledger::{FinalityProof, ProvedBlock, ValidatorSet};
+use bletchley_primitives::{LedgerId, Signature};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -26,6 +26,29 @@ pub struct Proved {
     pub block: ProvedBlock,
 }
 
+/// Where trust in a ledger's certificates starts.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The ledger.
+    pub ledger: LedgerId,
+    /// The validators of its first epoch.
+    pub validators: ValidatorSet,
+}
+
+impl Start {
+    /// The token ledger of the genesis document.
+    #[must_use]
+    pub fn of_tokens(genesis: &NetworkGenesis) -> Self {
+        Self { ledger: genesis.tokens().ledger, validators: genesis.validator_set() }
+    }
+
+    /// The smart-contract ledger of the genesis document.
+    #[must_use]
+    pub fn of(genesis: &NetworkGenesis) -> Self {
+        Self { ledger: genesis.evm.ledger_id(), validators: genesis.validator_set() }
+    }
+}
+
 /// Reads a file that `bletchley prove` wrote.
 ///
 /// # Errors
@@ -40,12 +63,12 @@ pub fn read(path: &Path) -> Result<Value> {
     serde_json::from_slice(&bytes).with_context(|| format!("reading {shown}"))
 }
 
-/// Checks an answer of `/v1/evm/proofs`, asking nobody: certificates from the validators of the genesis document on, headers
+/// Checks an answer of `/v1/evm/proofs`, asking nobody: certificates from the first validators on, headers
 /// by the certificates, the item by its header. Whatever else stands in the answer is not looked at.
 ///
 /// # Errors
 /// Which link does not hold.
-pub fn check(genesis: &NetworkGenesis, answer: &Value) -> Result<Proved> {
+pub fn check(start: &Start, answer: &Value) -> Result<Proved> {
     let bytes = |pointer: &str| -> Result<Bytes> {
         let text = answer.pointer(pointer).and_then(Value::as_str);
         text.with_context(|| format!("it has no {pointer}"))?
@@ -53,7 +76,7 @@ pub fn check(genesis: &NetworkGenesis, answer: &Value) -> Result<Proved> {
             .with_context(|| format!("its {pointer} is not hex"))
     };
     let finality = FinalityProof::decode(&bytes("/finality/encoded")?).context("its proof of finality")?;
-    let block = finality.verify(genesis.evm.ledger_id(), &genesis.validator_set(), header_link)?;
+    let block = finality.verify(start.ledger, &start.validators, header_link)?;
     let proof = bytes("/proof")?;
     let (line, facts) = match answer.get("kind").and_then(Value::as_str) {
         Some("transaction") => transaction(&proof, &block)?,

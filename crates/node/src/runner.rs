@@ -1,6 +1,7 @@
 //! One ledger of this node: a machine over a store, as its engine sees it.
 
 use crate::gate::Gate;
+use crate::governance::ProtocolGuard;
 use crate::metrics::{Kept, LedgerMeter};
 use crate::misbehaviour::{Misbehaviours, note_refused};
 use crate::signals::wall_now_ms;
@@ -8,7 +9,7 @@ use anyhow::{Context, bail};
 use bletchley_consensus::{Application, ApplicationError, PeerId, Proposal, Schedule, epoch_of};
 use bletchley_ledger::{
     Block, Certificate, Checkpoint, CommitError, ExecuteError, Executed, Finality, Head, Machine,
-    ProposeContext, Section, SharedStore,
+    ProposeContext, ProposeError, Section, SharedStore,
 };
 use bletchley_primitives::{Address, BlockHash, Bytes, Height, LedgerId, TimestampMs};
 use parking_lot::Mutex;
@@ -49,6 +50,8 @@ pub(crate) struct RunnerParts {
     pub(crate) meter: Arc<LedgerMeter>,
     /// Hears of blocks that members should not have proposed.
     pub(crate) misbehaviours: Arc<Misbehaviours>,
+    /// Keeps blocks away that follow rules which this program does not know.
+    pub(crate) protocol: ProtocolGuard,
     /// Keeps changes from outside away while a block is being made.
     pub(crate) gate: Arc<Gate>,
 }
@@ -202,6 +205,8 @@ impl Application for Runner {
         time_ms: TimestampMs,
         allow_empty: bool,
     ) -> Result<Option<Proposal>, ApplicationError> {
+        let height = self.head().height.next();
+        self.parts.protocol.check(height).map_err(|problem| ProposeError::Internal { height, problem })?;
         self.parts.gate.begin();
         // The machine keeps time from going backwards: a development ledger adds its own offset to the real clock first.
         let context = ProposeContext { parent, time_ms, proposer: self.parts.proposer, allow_empty };
@@ -218,6 +223,8 @@ impl Application for Runner {
         if let Some(known) = self.known(&block) {
             return Ok(known);
         }
+        let height = self.head().height.next();
+        self.parts.protocol.check(height).map_err(|problem| ExecuteError::Internal { height, problem })?;
         let prepared = self.parts.machine.prepare(block)?;
         let base = self.head().hash;
         let started = Instant::now();

@@ -21,6 +21,8 @@ pub struct Finalities {
     pub tokens: Arc<dyn FinalityReader>,
     /// Of the EVM ledger.
     pub evm: Arc<dyn FinalityReader>,
+    /// Of any ledger of this node, by its name.
+    pub of: Arc<dyn Fn(&str) -> Option<Arc<dyn FinalityReader>> + Send + Sync>,
 }
 
 /// What shows that the block at `height` is final. Members gather signatures behind a block, so that its certificate may
@@ -153,10 +155,11 @@ pub(super) async fn certificate(
     State(context): State<RestContext>,
     Path((ledger, height)): Path<(String, u64)>,
 ) -> Answer {
-    let reader = match ledger.as_str() {
-        "tokens" => context.finality.tokens,
-        "evm" => context.finality.evm,
-        _ => return Err(Refusal::not_found("the ledgers here are `tokens` and `evm`")),
+    let Some(reader) = (context.finality.of)(&ledger) else {
+        let shown: String = ledger.chars().take(64).collect();
+        return Err(Refusal::not_found(format!(
+            "this node has no ledger {shown:?}; /status lists those that it has"
+        )));
     };
     let height = Height(height);
     let found = read(move || reader.prove(height).map_err(Refusal::internal)).await?;

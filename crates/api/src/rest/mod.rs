@@ -60,6 +60,15 @@ pub struct RestContext {
     pub mirrors: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
+/// What the REST interface of one ledger reaches, beside the first ones.
+#[derive(Clone)]
+pub struct LedgerRest {
+    /// The interface of the first ledgers, with the ledger in the place of the one of its kind.
+    pub context: RestContext,
+    /// Whether it runs contracts; a token ledger otherwise.
+    pub has_contracts: bool,
+}
+
 /// One route; the description of the interface is compared with all of them.
 struct Route {
     #[cfg_attr(
@@ -126,12 +135,28 @@ fn routes() -> Vec<Route> {
 
 /// The routes of the REST interface.
 pub fn router(context: RestContext) -> Router {
-    let all =
-        routes().into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    assembled(routes(), context)
+}
+
+fn assembled(routes: impl IntoIterator<Item = Route>, context: RestContext) -> Router {
+    let all = routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
     all.route("/v1/{*path}", axum::routing::any(answer::no_such_path))
         .method_not_allowed_fallback(answer::no_such_method)
         .layer(axum::extract::DefaultBodyLimit::max(crate::limits::REQUEST_SIZE_BYTES_MAX))
         .with_state(context)
+}
+
+/// The routes of one ledger: those of its kind, and what it says of itself.
+pub(crate) fn ledger_router(LedgerRest { context, has_contracts }: LedgerRest) -> Router {
+    let own = if has_contracts { "/v1/evm/" } else { "/v1/tokens/" };
+    let routes =
+        routes().into_iter().filter(|route| route.path.starts_with(own) || route.path == "/v1/network");
+    assembled(routes, context).fallback(answer::no_such_path)
+}
+
+/// The refusal of a request to a ledger that is not here.
+pub(crate) fn no_such_ledger(message: String) -> axum::response::Response {
+    axum::response::IntoResponse::into_response(answer::Refusal::not_found(message))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The clock of a node's certificates.
 
 use super::Certificates;
+use crate::ledgers::Roster;
 use crate::signals::wall_now_ms;
 use anyhow::{Context, Result};
 use std::sync::Arc;
@@ -17,20 +18,24 @@ pub(crate) struct Ticking {
     thread: JoinHandle<()>,
 }
 
+fn gathered(roster: &Roster) -> Vec<Arc<Certificates>> {
+    roster.all().iter().filter_map(|ledger| ledger.certificates()).collect()
+}
+
 impl Ticking {
     /// Starts it.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub(crate) fn start(all: Vec<Arc<Certificates>>) -> Result<Self> {
+    pub(crate) fn start(roster: Roster) -> Result<Self> {
         let (stop, stopped) = channel();
         let run = move || {
             while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                for certificates in &all {
+                for certificates in gathered(&roster) {
                     certificates.tick(wall_now_ms().0);
                 }
             }
-            for certificates in &all {
+            for certificates in gathered(&roster) {
                 if let Err(error) = certificates.write() {
                     tracing::warn!(%error, "certificates.write: the newest certificates are asked for again after the next start");
                 }

@@ -3,7 +3,9 @@
 use super::Common;
 use crate::client::Client;
 use crate::genesis::NetworkGenesis;
-use crate::proofs;
+use crate::governance::EVM_LEDGER;
+use crate::proofs::{self, Start};
+use crate::verify::start_of;
 use alloy_primitives::{Address, B256, U256};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -13,7 +15,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  bletchley prove tx 0x... > transaction.json\n  bletchley prove receipt 0x... --save receipt.json\n  bletchley check receipt.json --genesis genesis.json      no node is asked"
+    after_help = "Examples:\n  bletchley prove tx 0x... > transaction.json\n  bletchley prove receipt 0x... --save receipt.json\n  bletchley check receipt.json --genesis genesis.json      no node is asked\n  bletchley prove tx 0x... --ledger banks --member bank-a      of a ledger that a vote created"
 )]
 pub(super) struct Prove {
     #[command(subcommand)]
@@ -22,6 +24,9 @@ pub(super) struct Prove {
 
 #[derive(Debug, Args)]
 struct Manner {
+    /// Which smart-contract ledger.
+    #[arg(long, value_name = "NAME", default_value = EVM_LEDGER)]
+    ledger: String,
     /// Write the proof into a file instead of printing it.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -58,7 +63,7 @@ enum What {
 
 impl Prove {
     pub(super) fn run(self) -> Result<()> {
-        let (path, Manner { save, common }) = match self.what {
+        let (path, Manner { ledger, save, common }) = match self.what {
             What::Tx { hash, manner } => (format!("/v1/evm/proofs/transactions/{hash}"), manner),
             What::Receipt { hash, manner } => (format!("/v1/evm/proofs/receipts/{hash}"), manner),
             What::State { address, slots, manner } => {
@@ -67,9 +72,11 @@ impl Prove {
             }
         };
         let data = common.folder()?;
-        let answer = Client::of(&data)?.rest("GET", &path, None)?;
+        let named = Some(ledger.as_str()).filter(|name| *name != EVM_LEDGER);
+        let answer = Client::of(&data)?.on(named).rest("GET", &path, None)?;
         // What a stranger would refuse is not worth a file.
-        proofs::check(&NetworkGenesis::read(&data)?, &answer).context("the node's proof does not hold")?;
+        let start = start_of(&NetworkGenesis::read(&data)?, &data, &ledger)?;
+        proofs::check(&start, &answer).context("the node's proof does not hold")?;
         let mut text = serde_json::to_vec_pretty(&answer)?;
         text.push(b'\n');
         match &save {
@@ -87,6 +94,10 @@ pub(super) struct Check {
     /// A proof that `bletchley prove` wrote.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Which smart-contract ledger. What a ledger that a vote created starts from is computed from the root ledger in the
+    /// data folder, which is verified for it.
+    #[arg(long, value_name = "NAME", default_value = EVM_LEDGER)]
+    ledger: String,
     /// Genesis document to start from; that of the data folder when not given.
     #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
@@ -102,7 +113,12 @@ impl Check {
             Some(path) => NetworkGenesis::read_file(path)?,
             None => NetworkGenesis::read(&self.common.folder()?)?,
         };
-        let proved = match proofs::check(&genesis, &answer) {
+        let start = if self.ledger == EVM_LEDGER {
+            Start::of(&genesis)
+        } else {
+            start_of(&genesis, &self.common.folder()?, &self.ledger)?
+        };
+        let proved = match proofs::check(&start, &answer) {
             Ok(proved) => proved,
             Err(error) => {
                 output.line(format!("{} {error:#}", output.bad("does not hold:")));
@@ -118,8 +134,9 @@ impl Check {
             "  in block {} ({}), final by the certificate of block {}, which {} of {set} validators signed",
             block.link.height, block.link.hash, block.certified, block.signatures
         ));
+        let with = if self.ledger == EVM_LEDGER { "alone" } else { "and the root ledger that it verifies" };
         output.line(format!(
-            "  checked with genesis document {} alone; no node was believed",
+            "  checked with genesis document {} {with}; no node was believed",
             genesis.digest()
         ));
         output.event(&json!({

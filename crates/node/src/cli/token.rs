@@ -79,6 +79,24 @@ impl TokenCommand {
     }
 }
 
+/// Options that every command on a token ledger has.
+#[derive(Debug, Clone, Args)]
+pub(super) struct OnLedger {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Which token ledger: one that a vote created and this member shares. [default: the first, which all members share]
+    #[arg(long, value_name = "NAME")]
+    pub(super) ledger: Option<String>,
+}
+
+impl std::ops::Deref for OnLedger {
+    type Target = Common;
+
+    fn deref(&self) -> &Common {
+        &self.common
+    }
+}
+
 /// A connection to the node, and the accounts of its folder.
 struct Session {
     client: Client,
@@ -87,9 +105,9 @@ struct Session {
 }
 
 impl Session {
-    fn open(common: &Common) -> Result<Self> {
+    fn open(common: &OnLedger) -> Result<Self> {
         let data = common.folder()?;
-        let client = Client::of(&data)?;
+        let client = Client::of(&data)?.on(common.ledger.as_deref());
         let accounts = Accounts::open(&data, client.is_dev()?)?;
         Ok(Self { client, accounts, output: common.output() })
     }

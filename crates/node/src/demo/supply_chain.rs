@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::data::DataDir;
 use crate::genesis::NetworkGenesis;
 use crate::output::Output;
+use crate::proofs::Start;
 use crate::tokens::{TokenLedger, proof, sign, timeline};
 use alloy_primitives::{Address, Bytes, U256, hex};
 use alloy_sol_types::{SolCall, sol};
@@ -181,7 +182,7 @@ fn trust(shop: &Workshop<'_>, data: &DataDir, phone: &Phone) -> Result<bool> {
     let held = ledger.token(phone.token)?;
     let (reference, _) = ledger.spendable(&held)?;
     let answer = ledger.client.rest("GET", &format!("/v1/tokens/outputs/{reference}/proof"), None)?;
-    let shown = proof::check(&NetworkGenesis::read(data)?, &answer)?;
+    let shown = proof::check(&Start::of_tokens(&NetworkGenesis::read(data)?), &answer)?;
     ensure!(shown.spent_by.is_none(), "the phone's newest output is spent");
     ensure!(
         shown.output.value == Carried::Token { token: phone.token },

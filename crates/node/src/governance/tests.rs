@@ -281,3 +281,67 @@ fn a_replay_from_genesis_gives_the_same_schedule() {
     assert_eq!(Report::of(&pure), world.governance.report());
     assert_eq!(replayed.report(), world.governance.report());
 }
+
+#[test]
+fn a_pace_by_vote_is_the_schedules_at_once() {
+    use bletchley_consortium::{Action, Parameter};
+    let world = World::new();
+    let of_evm = world.governance.schedule_for(EVM_LEDGER, Arc::new(Scripted::default())).unwrap();
+    let root = world.governance.schedule_for_root();
+    let pace = |schedule: &dyn Schedule| {
+        let pace = schedule.pace().unwrap();
+        (pace.block.as_millis(), pace.heartbeat.as_millis())
+    };
+    assert_eq!((pace(&*root), pace(&*of_evm)), ((100, 1_000), (100, 1_000)));
+    let set =
+        |name: &str, value: &str| Action::SetParameter { parameter: Parameter::parse(name, value).unwrap() };
+    world.decide(set("evm.blockMs", "40"));
+    world.decide(set("tokens.heartbeatMs", "5000"));
+    assert_eq!((pace(&*root), pace(&*of_evm)), ((100, 5_000), (40, 1_000)));
+}
+
+#[test]
+fn who_administers_and_which_rules_hold_follows_the_votes_block_by_block() {
+    use bletchley_consortium::Action;
+    let world = World::new();
+    let votes = world.governance.votes();
+    let administrator = |name: &str| key(&format!("{name}/administrator")).address();
+    let joined = world.decide(Action::AddMember { member: member("insurer", false) });
+    let is_one = |name: &str, height: Height| votes.administrators(height).contains(&administrator(name));
+    assert!(!is_one("insurer", Height(joined.0 - 1)) && is_one("insurer", joined));
+    let left = world.decide(Action::RemoveMember { name: "insurer".to_owned() });
+    assert!(is_one("insurer", Height(left.0 - 1)) && !is_one("insurer", left));
+    // A rotated key takes the place of the one before.
+    let fresh = Member { administrator: key("auditor/fresh").address(), ..member("auditor", false) };
+    let rotated = world.decide(Action::UpdateMember { member: fresh.clone() });
+    assert!(is_one("auditor", left) && !is_one("auditor", rotated));
+    assert!(votes.administrators(Height(u64::MAX)).contains(&fresh.administrator));
+    let from = Height(rotated.0 + 10);
+    world.decide(Action::Upgrade { version: 2, height: from });
+    assert_eq!([Height(from.0 - 1), from].map(|height| votes.protocol_version(height)), [1, 2]);
+}
+
+#[test]
+fn a_node_stops_before_rules_that_it_does_not_know_and_says_so_from_the_vote_on() {
+    use bletchley_consortium::Action;
+    use bletchley_ledger::PROTOCOL_VERSION_NEWEST;
+    let world = World::new();
+    let guard = world.governance.guard();
+    let known = Height(world.tokens.head().height.0 + 4);
+    world.decide(Action::Upgrade { version: PROTOCOL_VERSION_NEWEST, height: known });
+    world.until(known.0 + 1);
+    assert_eq!((guard.unknown(), guard.warning(), guard.check_next()), (None, None, Ok(())));
+    let height = Height(world.tokens.head().height.0 + 6);
+    world.decide(Action::Upgrade { version: PROTOCOL_VERSION_NEWEST + 1, height });
+    let warning = guard.warning().unwrap();
+    assert!(warning.contains(&format!("from block {height} of ledger tokens on")), "{warning}");
+    world.until(height.0 - 2);
+    assert_eq!(guard.check_next(), Ok(()));
+    world.until(height.0 - 1);
+    assert!(guard.check_next().unwrap_err().contains("install a newer bletchley"));
+    // The same after a restart, and for whoever asks about a later block.
+    let again = World::open(world.store.clone()).governance.guard();
+    assert!(again.check_next().is_err() && again.check(Height(height.0 + 9)).is_err());
+    assert_eq!(again.check(Height(height.0 - 1)), Ok(()));
+    assert_eq!(ProtocolGuard::default().check(height), Ok(()));
+}

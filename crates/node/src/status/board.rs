@@ -152,7 +152,7 @@ fn remarks(views: &[MemberView]) -> Vec<Line> {
         match &view.state {
             Err(why) => lines.push(line(Tone::Bad, format!("{}: down: {why}", view.name))),
             Ok(report) => {
-                for reason in &report.reasons {
+                for reason in report.reasons.iter().chain(&report.warnings) {
                     said.entry(reason).or_default().insert(&view.name);
                 }
             }

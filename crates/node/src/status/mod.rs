@@ -16,3 +16,4 @@ pub use report::{
     CallCounts, LedgerStatus, PeerStatus, PoolCounts, RecentFinality, StatusReport, SyncProgress,
     ValidatorStatus,
 };
+pub(crate) use wiring::sources;

@@ -122,6 +122,8 @@ pub struct Observatory {
     /// Why no transaction can become final, as it was last seen.
     warning: RwLock<Option<Arc<str>>>,
     followed: Arc<Followed>,
+    /// What operators should do something about before it becomes a reason.
+    warnings: RwLock<Vec<Probed<Vec<String>>>>,
     started: Instant,
     watching: Mutex<Option<Watching>>,
 }
@@ -157,6 +159,7 @@ impl Observatory {
             quorum: QuorumWatch::default(),
             warning: RwLock::default(),
             followed: Arc::default(),
+            warnings: RwLock::default(),
             started: Instant::now(),
             watching: Mutex::default(),
         })
@@ -170,6 +173,20 @@ impl Observatory {
         let mut ledgers = self.ledgers.write();
         ledgers.retain(|standing| standing.sources.name != sources.name);
         ledgers.push(Standing { sources, since: now, quorum_at: Mutex::new(None) });
+    }
+
+    /// Forgets a ledger that this node has no longer.
+    pub fn remove(&self, name: &str) {
+        self.ledgers.write().retain(|standing| standing.sources.name != name);
+    }
+
+    /// Shows what `warnings` says, each time that somebody asks.
+    pub fn warn_of(&self, warnings: Probed<Vec<String>>) {
+        self.warnings.write().push(warnings);
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.read().iter().flat_map(|warnings| warnings()).collect()
     }
 
     /// Starts to look at the quorum by itself, so that the log says when it is lost.
@@ -227,6 +244,7 @@ impl Observatory {
             uptime_seconds: self.started.elapsed().as_secs(),
             ready: reasons.is_empty(),
             reasons,
+            warnings: self.warnings(),
             unregistered,
             misbehaviours: (self.sources.misbehaviours)(),
             ledgers,
@@ -262,12 +280,14 @@ impl Observatory {
     #[must_use]
     pub fn operation(self: &Arc<Self>, ledger: &str) -> Operation {
         let (metrics, status, reasons, warning) = (self.clone(), self.clone(), self.clone(), self.clone());
+        let warnings = self.clone();
         Operation {
             ledger: ledger.to_owned(),
             metrics: Arc::new(move || metrics.metrics()),
             status: Arc::new(move || serde_json::to_value(status.report()).unwrap_or_default()),
             reasons: Arc::new(move || reasons.report().reasons),
             warning: Arc::new(move || warning.warning.read().clone()),
+            warnings: Arc::new(move || warnings.warnings()),
             tally: self.meters.clone(),
             followed: self.followed.clone(),
         }

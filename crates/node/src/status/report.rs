@@ -21,6 +21,9 @@ pub struct StatusReport {
     pub ready: bool,
     /// If not, why; the same as `/readyz`.
     pub reasons: Vec<String>,
+    /// What to do something about before it becomes a reason, such as an upgrade that this program does not know.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// What of this member's host, the policy and the ready-made cryptlets is not registered yet: delegated calls may
     /// have to wait for it.
     #[serde(default)]

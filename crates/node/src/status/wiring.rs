@@ -1,14 +1,9 @@
 //! Which parts of this node the report comes from.
 
 use super::{CallCounts, LedgerSources, NodeSources, Observatory, PoolCounts, Probed};
-use crate::engines::EngineThread;
-use crate::genesis::{Agreement, EngineName, NetworkGenesis};
-use crate::governance::{EVM_LEDGER, ROOT_LEDGER};
-use crate::identity::Identity;
-use crate::joined::Beside;
-use crate::ledgers::{Engines, Ledgers};
-use bletchley_consensus::Schedule;
-use bletchley_ledger::{Head, Machine};
+use crate::joined::Kind;
+use crate::ledgers::{Hosted, Ledgers, Roster};
+use bletchley_ledger::Machine as _;
 use bletchley_primitives::LedgerId;
 use bletchley_tendermint::Refusal;
 use std::collections::BTreeMap;
@@ -17,123 +12,92 @@ use std::sync::atomic::Ordering;
 
 impl Ledgers {
     /// What this node says about itself; `node` brings what the network knows.
-    pub(crate) fn observatory(
-        &self,
-        genesis: &NetworkGenesis,
-        node: NodeSources,
-        engines: &Engines,
-    ) -> Arc<Observatory> {
+    pub(crate) fn observatory(&self, node: NodeSources) -> Arc<Observatory> {
         let extra = node.extra.clone();
-        let observatory = Observatory::new(self.meters.clone(), node);
-        let tokens = self.tokens.clone();
-        let pool = Arc::new(move || PoolCounts { ready: tokens.ready(), deferred: 0 });
-        let agreement = genesis.agreements.tokens;
-        let mut sources = self.sources(
-            genesis,
-            ROOT_LEDGER,
-            genesis.tokens().ledger,
-            self.tokens.clone(),
-            &agreement,
-            &engines.tokens,
-        );
-        beside(&mut sources, engines.beside_tokens.as_ref(), &extra);
-        let (governance, others) = (self.governance.clone(), sources.anomalies.clone());
-        sources.anomalies = Arc::new(move || {
+        let observatory = Observatory::new(self.ground.meters.clone(), node);
+        let mut root = sources(&self.root, &extra);
+        let (governance, others) = (self.ground.governance.clone(), root.anomalies.clone());
+        root.anomalies = Arc::new(move || {
             let turned_away = ("statement_turned_away", governance.turned_away());
             others().into_iter().chain([turned_away]).collect()
         });
-        sources.pool = pool;
-        observatory.add(sources);
-        let (evm, machine) = (self.evm.clone(), self.evm.machine());
-        let pool = Arc::new(move || {
-            let (status, ready) = (evm.pool_status(), machine.ready());
-            PoolCounts { ready, deferred: status.pending.saturating_add(status.queued).saturating_sub(ready) }
-        });
-        let agreement = genesis.agreements.evm;
-        let mut sources = self.sources(
-            genesis,
-            EVM_LEDGER,
-            genesis.evm.ledger_id(),
-            self.evm.machine(),
-            &agreement,
-            &engines.evm,
-        );
-        beside(&mut sources, engines.beside_evm.as_ref(), &extra);
-        sources.pool = pool;
-        observatory.add(sources);
+        observatory.add(root);
+        observatory.add(sources(&self.contracts, &extra));
         observatory
     }
 
     /// What the network of a single node knows.
-    pub(crate) fn alone(&self, genesis: &NetworkGenesis, identity: &Identity) -> NodeSources {
-        let mut node = NodeSources::alone(&genesis.name, &identity.member.name, identity.member.peer());
-        let misbehaviours = self.misbehaviours.clone();
+    pub(crate) fn alone(&self) -> NodeSources {
+        let ground = &self.ground;
+        let member = &ground.identity.member;
+        let mut node = NodeSources::alone(&ground.genesis.name, &member.name, member.peer());
+        let misbehaviours = ground.misbehaviours.clone();
         node.misbehaviours = Arc::new(move || {
             let list = misbehaviours.list();
             list.iter().filter_map(|misbehaviour| serde_json::to_value(misbehaviour).ok()).collect()
         });
-        let fabric = self.fabric.clone();
-        node.calls = Arc::new(move || {
-            let status = fabric.status();
-            CallCounts {
-                running: status.in_flight.saturating_add(status.waiting),
-                ok: status.signed_total.saturating_sub(status.unavailable_total),
-                unavailable: status.unavailable_total,
-            }
-        });
+        let roster = self.roster.clone();
+        node.calls = Arc::new(move || calls(&roster));
         node
     }
+}
 
-    /// Who validates: as the members' votes have it. A solo ledger keeps the validator of its genesis.
-    fn schedule(&self, genesis: &NetworkGenesis, name: &str, agreement: &Agreement) -> Arc<dyn Schedule> {
-        let voted = match (agreement.engine, name) {
-            (EngineName::Solo, _) => None,
-            (_, ROOT_LEDGER) => Some(self.governance.schedule_for_root()),
-            _ => self.governance.schedule_for(name, Arc::new(self.evm.clone())),
-        };
-        voted.unwrap_or_else(|| genesis.schedule(agreement))
-    }
+/// Delegated calls of all ledgers together.
+fn calls(roster: &Roster) -> CallCounts {
+    let ledgers = roster.all();
+    let fabrics = ledgers.iter().filter_map(|ledger| ledger.contracts.as_ref());
+    fabrics.map(|contracts| contracts.fabric.status()).fold(CallCounts::default(), |all, status| CallCounts {
+        running: all.running.saturating_add(status.in_flight).saturating_add(status.waiting),
+        ok: all.ok.saturating_add(status.signed_total.saturating_sub(status.unavailable_total)),
+        unavailable: all.unavailable.saturating_add(status.unavailable_total),
+    })
+}
 
-    fn sources(
-        &self,
-        genesis: &NetworkGenesis,
-        name: &str,
-        id: LedgerId,
-        machine: Arc<dyn Machine>,
-        agreement: &Agreement,
-        engine: &EngineThread,
-    ) -> LedgerSources {
-        let alive = engine.alive.clone();
-        let machine_name = machine.name();
-        let head = Arc::new(move || -> Head { machine.head() });
-        LedgerSources {
-            name: name.to_owned(),
-            id,
-            machine: machine_name,
-            engine: agreement.engine.name().to_owned(),
-            schedule: self.schedule(genesis, name, agreement),
-            meter: self.meters.ledger(name),
-            head,
-            pool: Arc::new(PoolCounts::default),
-            running: Arc::new(move || alive.load(Ordering::Acquire)),
-            round: Arc::new(|| None),
-            certified: Arc::new(|| None),
-            syncing: Arc::new(|| None),
-            heard: Arc::new(BTreeMap::new),
-            anomalies: Arc::new(Vec::new),
+/// What is shown of one ledger. `extra` are the network's own metrics.
+pub(crate) fn sources(ledger: &Arc<Hosted>, extra: &Probed<String>) -> LedgerSources {
+    let machine = ledger.machine();
+    let pool: Probed<PoolCounts> = match ledger.kind.clone() {
+        Kind::Tokens(tokens) => Arc::new(move || PoolCounts { ready: tokens.ready(), deferred: 0 }),
+        Kind::Evm(evm) => {
+            let machine = machine.clone();
+            Arc::new(move || {
+                let (status, ready) = (evm.pool_status(), machine.ready());
+                let waiting = status.pending.saturating_add(status.queued);
+                PoolCounts { ready, deferred: waiting.saturating_sub(ready) }
+            })
         }
-    }
+    };
+    let running = ledger.clone();
+    let mut sources = LedgerSources {
+        name: ledger.name.clone(),
+        id: ledger.id,
+        machine: machine.name(),
+        engine: ledger.agreement.engine.name().to_owned(),
+        schedule: ledger.schedule.clone(),
+        meter: ledger.meter.clone(),
+        head: Arc::new(move || machine.head()),
+        pool,
+        running: Arc::new(move || running.is_running()),
+        round: Arc::new(|| None),
+        certified: Arc::new(|| None),
+        syncing: Arc::new(|| None),
+        heard: Arc::new(BTreeMap::new),
+        anomalies: Arc::new(Vec::new),
+    };
+    beside(&mut sources, ledger, extra);
+    sources
 }
 
 /// What stands beside the engine of a ledger of several members says of it. `extra` are the network's own metrics, in which
 /// simplex shows its view.
-fn beside(sources: &mut LedgerSources, beside: Option<&Beside>, extra: &Probed<String>) {
-    let Some(beside) = beside else { return };
-    let certificates = beside.certificates.clone();
-    sources.certified = Arc::new(move || Some(certificates.certified()));
-    let certificates = beside.certificates.clone();
-    sources.heard = Arc::new(move || certificates.heard());
-    let (certificates, engine) = (beside.certificates.clone(), beside.counters.clone());
+fn beside(sources: &mut LedgerSources, ledger: &Hosted, extra: &Probed<String>) {
+    let Some(certificates) = ledger.certificates() else { return };
+    let counters = ledger.counters();
+    let known = certificates.clone();
+    sources.certified = Arc::new(move || Some(known.certified()));
+    let known = certificates.clone();
+    sources.heard = Arc::new(move || known.heard());
+    let engine = counters.clone();
     sources.anomalies = Arc::new(move || {
         let counts = certificates.counts();
         let mut all = vec![
@@ -148,7 +112,7 @@ fn beside(sources: &mut LedgerSources, beside: Option<&Beside>, extra: &Probed<S
         all
     });
     let (id, extra) = (sources.id, extra.clone());
-    sources.round = match beside.counters.clone() {
+    sources.round = match counters {
         Some(counters) => Arc::new(move || Some(counters.round())),
         None => Arc::new(move || current_view(&extra(), id)),
     };

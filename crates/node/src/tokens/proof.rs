@@ -1,7 +1,7 @@
 //! Checking a proof of an output with nothing but the genesis document.
 
 use crate::certificates::token_header_link;
-use crate::genesis::NetworkGenesis;
+use crate::proofs::Start;
 use alloy_primitives::Bytes;
 use anyhow::{Context, Result, ensure};
 use bletchley_ledger::FinalityProof;
@@ -22,27 +22,23 @@ pub(crate) struct Shown {
 }
 
 /// Checks the answer of `/v1/tokens/outputs/{output}/proof`, asking nobody: the certificates by the validators that the
-/// genesis document names and those that followed them, the header by the certificates, the proof by the header.
+/// ledger starts with and those that followed them, the header by the certificates, the proof by the header.
 ///
 /// # Errors
 /// Which link does not hold.
-pub(crate) fn check(genesis: &NetworkGenesis, answer: &Value) -> Result<Shown> {
+pub(crate) fn check(start: &Start, answer: &Value) -> Result<Shown> {
     let bytes = |key: &str| -> Result<Bytes> {
         let text = answer.get(key).and_then(Value::as_str).with_context(|| format!("it has no `{key}`"))?;
         text.parse().with_context(|| format!("its `{key}` is not hex"))
     };
-    let ledger = genesis.tokens().ledger;
+    let ledger = start.ledger;
     let encoded =
         answer.pointer("/finality/encoded").and_then(Value::as_str).context("it has no `finality`")?;
     let encoded: Bytes = encoded.parse().context("its `finality` is not hex")?;
     let finality = FinalityProof::decode(&encoded).context("its `finality`")?;
-    let proved = finality.verify(ledger, &genesis.validator_set(), token_header_link)?;
+    let proved = finality.verify(ledger, &start.validators, token_header_link)?;
     let header = Header::decode_bytes(&proved.header).context("its header")?;
-    ensure!(
-        header.ledger == ledger,
-        "it is of ledger {}, the genesis document makes {ledger}",
-        header.ledger
-    );
+    ensure!(header.ledger == ledger, "it is of ledger {}, {ledger} was expected", header.ledger);
     let proof = OutputProof::decode_bytes(&bytes("proof")?)?;
     proof.verify(header.state_root)?;
     Ok(Shown {

@@ -1,4 +1,4 @@
-//! `bletchley verify`: every record's checksum, then both ledgers from genesis, from a copy and offline.
+//! `bletchley verify`: every record's checksum, then every ledger from genesis, from a copy and offline.
 
 mod certified;
 mod prefix;
@@ -7,14 +7,16 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
-pub use replay::{Fault, Replayed};
+pub use replay::{Fault, Found};
 
 use crate::data::DataDir;
-use crate::genesis::{Agreement, EngineName, NetworkGenesis};
-use crate::governance::{EVM_LEDGER, Governance, founding};
+use crate::genesis::NetworkGenesis;
+use crate::governance::{Anchors, EVM_LEDGER, Governance, ROOT_LEDGER, TokenAnchors, founding};
+use crate::ledgers::{LedgerGenesis, RootOf, voted};
 use crate::output::Output;
-use anyhow::{Context, Result};
-use bletchley_consensus::Schedule;
+use crate::proofs::Start;
+use anyhow::{Context, Result, bail};
+use bletchley_consortium::Upgrade;
 use bletchley_cryptlet::content::MemoryContent;
 use bletchley_cryptlet::fabric::{Fabric, FabricConfig, FabricParts};
 use bletchley_cryptlet::registry::TokenRegistry;
@@ -55,8 +57,8 @@ pub fn verify(data: &DataDir, options: &Options, output: Output) -> Result<bool>
     };
     output.heading(format!("Verifying {} from genesis {}", data.root().display(), genesis.digest()));
     let mut holds = true;
-    for name in ["tokens", "evm"] {
-        holds &= inspect(data, name, output)?;
+    for name in folders(data)? {
+        holds &= inspect(data, &name, output)?;
     }
     holds = holds && replay(data, &genesis, options.reexecute, output)?;
     let verdict =
@@ -105,61 +107,167 @@ fn inspect(data: &DataDir, name: &str, output: Output) -> Result<bool> {
     Ok(damages.is_empty())
 }
 
+/// Names of the ledgers that the folder holds, the founding ones first.
+fn folders(data: &DataDir) -> Result<Vec<String>> {
+    let mut names = vec![ROOT_LEDGER.to_owned(), EVM_LEDGER.to_owned()];
+    let folder = data.ledgers();
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut further = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type()?.is_dir() && !names.contains(&name) {
+            further.push(name);
+        }
+    }
+    further.sort();
+    names.extend(further);
+    Ok(names)
+}
+
+/// Replays the root ledger, then every other one that the folder holds: the votes on the root ledger say what those start
+/// from and who validates them.
 fn replay(data: &DataDir, genesis: &NetworkGenesis, again: bool, output: Output) -> Result<bool> {
-    let copy = |name: &str| -> Result<(SharedStore, Arc<dyn Store>)> {
-        let folder = data.ledger(name);
-        let store = SegmentStore::open(&folder, StoreOptions::read_only());
-        let store: SharedStore = Arc::new(store.with_context(|| format!("opening {}", folder.display()))?);
-        let prefix = Arc::new(PrefixStore::new(store.clone()));
-        Ok((store, prefix))
+    let Some(root) = Replayed::root(data, genesis, &|subject| replay_one(subject, output))? else {
+        return Ok(false);
     };
-    let (token_copy, token_replayed) = copy("tokens")?;
-    let (evm_copy, evm_replayed) = copy("evm")?;
-    let tokens = Arc::new(TokenMachine::open(genesis.tokens(), token_replayed.clone())?);
-    let registry = Arc::new(TokenRegistry::open(tokens.clone(), genesis.registry_roots())?);
-    let content = Arc::new(MemoryContent::default());
-    let fabric = Fabric::start(
-        FabricParts { registry: registry.clone(), content, hosts: Vec::new() },
-        FabricConfig::default(),
-    )?;
-    let evm =
-        EvmLedger::new(genesis.evm.clone(), evm_replayed.clone(), Arc::new(fabric), Arc::new(NoObserver))?;
-    // The registry's entries are read as the root ledger is replayed: they say who validates which epoch.
-    let governance = Governance::open(tokens.clone(), &founding(genesis))?;
-    let evm_schedule = governance.schedule_for(EVM_LEDGER, Arc::new(evm.clone()));
-    let evm_schedule = evm_schedule.context("the genesis document makes no EVM ledger")?;
-    // The solo engine knows one validator, whoever is voted in.
-    let schedule = |agreement: &Agreement, voted: Arc<dyn Schedule>| match agreement.engine {
-        EngineName::Solo => genesis.schedule(agreement),
-        EngineName::Simplex | EngineName::Tendermint => voted,
-    };
-    let agreements = &genesis.agreements;
-    let subjects = [
-        Subject {
-            name: "tokens",
-            ledger: genesis.tokens().ledger,
-            machine: tokens as Arc<dyn Machine>,
-            copy: token_copy,
-            replayed: token_replayed,
-            schedule: schedule(&agreements.tokens, governance.schedule_for_root()),
-            solo: agreements.tokens.engine == EngineName::Solo,
-        },
-        Subject {
-            name: "evm",
-            ledger: genesis.evm.ledger_id(),
-            machine: evm.machine(),
-            copy: evm_copy,
-            replayed: evm_replayed,
-            schedule: schedule(&agreements.evm, evm_schedule),
-            solo: agreements.evm.engine == EngineName::Solo,
-        },
-    ];
-    for subject in &subjects {
-        if !replay_one(subject, output) {
+    for name in folders(data)?.iter().filter(|name| *name != ROOT_LEDGER) {
+        if !root.replay(name, again, output)? {
             return Ok(false);
         }
     }
-    if again { reexecute::reexecute(data, registry, &evm, output) } else { Ok(true) }
+    Ok(true)
+}
+
+/// Where trust in the certificates of a ledger starts, by the genesis document and, for a ledger that a vote created, by the
+/// root ledger in a folder, every block of which is verified for it.
+///
+/// # Errors
+/// When there is no such ledger, or the root ledger does not hold.
+pub(crate) fn start_of(genesis: &NetworkGenesis, data: &DataDir, name: &str) -> Result<Start> {
+    if name == EVM_LEDGER {
+        return Ok(Start::of(genesis));
+    }
+    let root = Replayed::root(data, genesis, &|subject| subject.replay(&mut |_, _| {}).is_ok())?;
+    let root = root.with_context(|| format!("the root ledger in {} does not hold", data.root().display()))?;
+    let plan = voted::plan(genesis, &root.governance, name)?;
+    let validators = voted::fixed_schedule(&root.governance, name)?.validators(0);
+    let validators = validators.with_context(|| format!("nobody validates ledger {name}"))?;
+    Ok(Start { ledger: plan.genesis.id(), validators: validators.checkpoint_set() })
+}
+
+/// A copy, whole and as far as it was replayed.
+fn copy_of(data: &DataDir, name: &str) -> Result<(SharedStore, Arc<dyn Store>)> {
+    let folder = data.ledger(name);
+    let store = SegmentStore::open(&folder, StoreOptions::read_only());
+    let store: SharedStore = Arc::new(store.with_context(|| format!("opening {}", folder.display()))?);
+    let prefix = Arc::new(PrefixStore::new(store.clone()));
+    Ok((store, prefix))
+}
+
+/// A replayed root ledger, for the others.
+struct Replayed<'a> {
+    data: &'a DataDir,
+    genesis: &'a NetworkGenesis,
+    governance: Governance,
+    registry: Arc<TokenRegistry>,
+}
+
+impl<'a> Replayed<'a> {
+    /// The root ledger, replayed by `holds`; none when it does not hold.
+    fn root(
+        data: &'a DataDir,
+        genesis: &'a NetworkGenesis,
+        holds: &dyn Fn(&Subject<'_>) -> bool,
+    ) -> Result<Option<Self>> {
+        let (copy, replayed) = copy_of(data, ROOT_LEDGER)?;
+        let tokens = Arc::new(TokenMachine::open(genesis.tokens(), replayed.clone())?);
+        // The registry's entries are read as the root ledger is replayed: they say who validates which epoch.
+        let governance = Governance::open(tokens.clone(), &founding(genesis))?;
+        let votes = governance.votes();
+        let registry = TokenRegistry::following(tokens.clone(), genesis.registry_roots(), votes)?;
+        let agreement = &genesis.agreements.tokens;
+        let solo = agreement.is_solo();
+        let subject = Subject {
+            name: ROOT_LEDGER,
+            ledger: genesis.tokens().ledger,
+            machine: tokens as Arc<dyn Machine>,
+            copy,
+            replayed,
+            // The solo engine knows one validator, whoever is voted in.
+            schedule: if solo { genesis.schedule(agreement) } else { governance.schedule_for_root() },
+            solo,
+        };
+        let last = subject.copy.head().map(|head| head.height).unwrap_or_default();
+        if !holds(&subject) {
+            return Ok(None);
+        }
+        if let Some(upgrade) = governance.guard().unknown().filter(|upgrade| upgrade.height <= last) {
+            let Upgrade { version, height } = upgrade;
+            bail!(
+                "ledger {ROOT_LEDGER} follows protocol version {version} from block {height} on, which this program does not know; verify with a newer one"
+            );
+        }
+        Ok(Some(Self { data, genesis, governance, registry: Arc::new(registry) }))
+    }
+
+    /// Replays a ledger beside the root ledger; false when it does not hold.
+    fn replay(&self, name: &str, again: bool, output: Output) -> Result<bool> {
+        let (genesis, governance) = (self.genesis, &self.governance);
+        if governance.standing().ledger(name).is_none() {
+            let problem = format!("no vote on ledger {ROOT_LEDGER} of this folder created it");
+            output.line(format!("  {} ledger {name}: {problem}", output.bad("broken")));
+            output.event(&json!({ "event": "ledger", "ledger": name, "holds": false, "part": "vote", "problem": problem }));
+            return Ok(false);
+        }
+        let (ledger, agreement) = if name == EVM_LEDGER {
+            (LedgerGenesis::Evm(Box::new(genesis.evm.clone())), genesis.agreements.evm)
+        } else {
+            let plan = voted::plan(genesis, governance, name)?;
+            (plan.genesis, plan.agreement)
+        };
+        let (copy, replayed) = copy_of(self.data, name)?;
+        let id = ledger.id();
+        let (machine, anchors, evm): (Arc<dyn Machine>, Arc<dyn Anchors>, Option<EvmLedger>) = match ledger {
+            LedgerGenesis::Tokens(genesis) => {
+                let root = Arc::new(RootOf(self.registry.clone()));
+                let machine = Arc::new(TokenMachine::anchored(genesis, replayed.clone(), root)?);
+                (machine.clone(), Arc::new(TokenAnchors(machine)), None)
+            }
+            LedgerGenesis::Evm(genesis) => {
+                let fabric = Arc::new(self.fabric()?);
+                let evm = EvmLedger::new(*genesis, replayed.clone(), fabric, Arc::new(NoObserver))?;
+                (evm.machine(), Arc::new(evm.clone()), Some(evm))
+            }
+        };
+        let voted = governance.schedule_for(name, anchors);
+        let subject = Subject {
+            name,
+            ledger: id,
+            machine,
+            copy,
+            replayed,
+            schedule: if agreement.is_solo() {
+                voted::fixed_schedule(governance, name)?
+            } else {
+                voted.with_context(|| format!("nobody validates ledger {name}"))?
+            },
+            solo: agreement.is_solo(),
+        };
+        if !replay_one(&subject, output) {
+            return Ok(false);
+        }
+        match evm.filter(|_| again) {
+            Some(evm) => reexecute::reexecute(self.data, self.registry.clone(), name, &evm, output),
+            None => Ok(true),
+        }
+    }
+
+    fn fabric(&self) -> Result<Fabric> {
+        let content = Arc::new(MemoryContent::default());
+        let parts = FabricParts { registry: self.registry.clone(), content, hosts: Vec::new() };
+        Ok(Fabric::start(parts, FabricConfig::default())?)
+    }
 }
 
 fn replay_one(subject: &Subject<'_>, output: Output) -> bool {
@@ -176,7 +284,7 @@ fn replay_one(subject: &Subject<'_>, output: Output) -> bool {
             let per_second = found.transactions as f64 / seconds.max(1e-9);
             let head = subject.machine.head();
             output.line(format!(
-                "  {} {:<7} {} blocks, {} transactions in {seconds:.2} s; head {} at height {}",
+                "  {} {:<12} {} blocks, {} transactions in {seconds:.2} s; head {} at height {}",
                 output.good("holds"),
                 subject.name,
                 found.blocks,
@@ -186,7 +294,7 @@ fn replay_one(subject: &Subject<'_>, output: Output) -> bool {
             ));
             if found.uncertified > 0 {
                 output.line(format!(
-                    "  {} {:<7} the newest {} blocks are final here, not yet certified for outsiders",
+                    "  {} {:<12} the newest {} blocks are final here, not yet certified for outsiders",
                     output.dim("waiting"),
                     subject.name,
                     found.uncertified

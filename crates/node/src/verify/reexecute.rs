@@ -30,6 +30,7 @@ struct Tally {
 pub(super) fn reexecute(
     data: &DataDir,
     registry: Arc<TokenRegistry>,
+    name: &str,
     evm: &EvmLedger,
     output: Output,
 ) -> Result<bool> {
@@ -47,7 +48,7 @@ pub(super) fn reexecute(
                 Reexecution::Match => tally.equal += 1,
                 Reexecution::NotPossible(reason) => {
                     tally.not_possible += 1;
-                    tracing::warn!(height, index, reason, "verify.reexecute");
+                    tracing::warn!(ledger = name, height, index, reason, "verify.reexecute");
                 }
                 Reexecution::Mismatch(difference) => {
                     let problem = format!(
@@ -55,7 +56,7 @@ pub(super) fn reexecute(
                         difference.what, difference.recorded, difference.repeated
                     );
                     let part = "delegation record".to_owned();
-                    let fault = Fault { ledger: "evm".to_owned(), height: Height(height), part, problem };
+                    let fault = Fault { ledger: name.to_owned(), height: Height(height), part, problem };
                     output.line(format!("  {} {fault}", output.bad("broken")));
                     output.event(&json!({ "event": "reexecuted", "holds": false, "height": height, "problem": fault.problem }));
                     return Ok(false);
@@ -64,7 +65,10 @@ pub(super) fn reexecute(
         }
     }
     let Tally { equal, not_possible } = tally;
-    output.line(format!("  {} {equal} recorded calls run again with equal results", output.good("holds")));
+    output.line(format!(
+        "  {} {equal} recorded calls of ledger {name} run again with equal results",
+        output.good("holds")
+    ));
     if not_possible > 0 {
         output.line(format!("  {not_possible} could not be run again here: their evidence is not in this folder, or no host had answered"));
     }

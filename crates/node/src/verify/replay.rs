@@ -26,7 +26,7 @@ pub struct Fault {
 
 /// What a replay found.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Replayed {
+pub struct Found {
     /// Blocks above genesis.
     pub blocks: u64,
     /// Transactions in them.
@@ -61,8 +61,8 @@ impl Subject<'_> {
     ///
     /// # Errors
     /// The first [`Fault`].
-    pub(crate) fn replay(&self, progress: &mut dyn FnMut(Height, Height)) -> Result<Replayed, Fault> {
-        let Some(last) = self.copy.head().map(|head| head.height) else { return Ok(Replayed::default()) };
+    pub(crate) fn replay(&self, progress: &mut dyn FnMut(Height, Height)) -> Result<Found, Fault> {
+        let Some(last) = self.copy.head().map(|head| head.height) else { return Ok(Found::default()) };
         let first = self.machine.head().height.next();
         std::thread::scope(|scope| {
             let (send, ahead) = sync_channel::<Ahead>(AHEAD_BLOCKS_MAX);
@@ -84,8 +84,8 @@ impl Subject<'_> {
         ahead: &Receiver<Ahead>,
         last: Height,
         progress: &mut dyn FnMut(Height, Height),
-    ) -> Result<Replayed, Fault> {
-        let mut found = Replayed::default();
+    ) -> Result<Found, Fault> {
+        let mut found = Found::default();
         let mut certified = Certified::new(self);
         for item in ahead {
             let (stored, prepared) = item?;

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::prefix::PrefixStore;
-use super::replay::{Fault, Replayed, Subject};
+use super::replay::{Fault, Found, Subject};
 use bletchley_consensus::{Payload, PeerId, Schedule, Validator, Validators};
 use bletchley_crypto::SecretKey;
 use bletchley_ledger::{
@@ -89,7 +89,7 @@ fn signed(checkpoint: Checkpoint, signers: std::ops::Range<u8>) -> Certificate {
     Certificate { checkpoint, signatures: signers.map(|n| checkpoint.sign(&key(n))).collect() }
 }
 
-fn replay(changes: &Changes) -> Result<Replayed, Fault> {
+fn replay(changes: &Changes) -> Result<Found, Fault> {
     let store = Arc::new(MemoryStore::new());
     let machine = TokenMachine::open(GENESIS, store.clone()).unwrap();
     let mut payload = Payload::genesis(GENESIS.ledger);

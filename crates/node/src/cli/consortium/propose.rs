@@ -4,16 +4,17 @@ use super::running::conclude;
 use super::speak::Member;
 use crate::ceremony::MemberRequest;
 use crate::cli::Common;
-use crate::genesis::{EPOCH_BLOCKS, EngineName, HEARTBEAT_MS};
+use crate::genesis::{EPOCH_BLOCKS, EngineName};
 use anyhow::{Context, Result, anyhow};
 use bletchley_consortium::{Action, LedgerKind, LedgerSpec, Parameter, Report, Statement};
+use bletchley_ledger::PROTOCOL_VERSION_NEWEST;
 use bletchley_primitives::Height;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Proposing counts as this member's yes. The others vote with `bletchley consortium vote`.\n\nExamples:\n  bletchley consortium propose add-member insurer.request.json --note \"joins in May\"\n  bletchley consortium propose set-validator regulator on\n  bletchley consortium propose set-parameter evm.blockMs 250\n  bletchley consortium propose create-ledger banks --chain-id 4243 --members bank-a,bank-b"
+    after_help = "Proposing counts as this member's yes. The others vote with `bletchley consortium vote`.\n\nExamples:\n  bletchley consortium propose add-member insurer.request.json --note \"joins in May\"\n  bletchley consortium propose set-validator regulator on\n  bletchley consortium propose set-parameter evm.blockMs 250\n  bletchley consortium propose create-ledger banks --kind evm --chain-id 4243 --members bank-a,bank-b\n  bletchley consortium propose upgrade 2 --height 20000"
 )]
 pub(super) struct Propose {
     #[command(subcommand)]
@@ -74,7 +75,7 @@ enum What {
         #[command(flatten)]
         manner: Manner,
     },
-    /// A parameter: rule, proposalBlocks, LEDGER.blockMs, LEDGER.heartbeatMs. Nodes take up a new pace when they start.
+    /// A parameter: rule, proposalBlocks, LEDGER.blockMs, LEDGER.heartbeatMs. A new pace holds from the next block on.
     SetParameter {
         /// Which.
         parameter: String,
@@ -83,9 +84,14 @@ enum What {
         #[command(flatten)]
         manner: Manner,
     },
-    /// A new ledger, for all members or for some. The decision is recorded; nodes of this version do not start it yet.
+    /// A new ledger, for all members or for some: their nodes start it as soon as the members agree. Others know that it
+    /// exists, and nothing else of it.
+    #[command(
+        after_help = "Examples:\n  bletchley consortium propose create-ledger banks --kind evm --chain-id 4243 --members bank-a,bank-b\n  bletchley consortium propose create-ledger bonds --kind utxo --members bank-a,bank-b,regulator --wait\n\nWhen it runs: JSON-RPC at http://HOST:PORT/ledgers/NAME, REST under http://HOST:PORT/ledgers/NAME/v1"
+    )]
     CreateLedger(CreateLedger),
-    /// A later protocol version, from a block of the token ledger on. The decision is recorded; there is no later version yet.
+    /// A later protocol version, from a block of the token ledger on. A node whose program does not know it stops before
+    /// that block. Version 2 lets blocks of smart-contract ledgers use twice the gas.
     Upgrade {
         /// Protocol version.
         version: u32,
@@ -119,18 +125,18 @@ struct CreateLedger {
     /// Number that wallets tell an evm ledger from others by.
     #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
     chain_id: u64,
-    /// How it agrees on its blocks.
-    #[arg(long, value_enum, default_value = "simplex")]
-    engine: EngineName,
+    /// How it agrees on its blocks. [default: solo for one named member, simplex for more]
+    #[arg(long, value_enum)]
+    engine: Option<EngineName>,
     /// The members that share it; all, those who join later too, when none is named.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     members: Vec<String>,
     /// Milliseconds that blocks lie apart at least, while there is something to put into them.
     #[arg(long, value_name = "MS", default_value_t = 200)]
     block_ms: u64,
-    /// Longest silence while it is idle, in milliseconds; 0 for any.
-    #[arg(long, value_name = "MS", default_value_t = HEARTBEAT_MS)]
-    heartbeat_ms: u64,
+    /// Longest silence while it is idle, in milliseconds. [default: 60000 for solo, 2000 where members agree]
+    #[arg(long, value_name = "MS")]
+    heartbeat_ms: Option<u64>,
     /// Blocks for which a set of validators stands at least.
     #[arg(long, value_name = "BLOCKS", default_value_t = EPOCH_BLOCKS)]
     epoch_blocks: u64,
@@ -143,17 +149,19 @@ impl CreateLedger {
         let mut members = self.members.clone();
         members.sort();
         members.dedup();
+        let alone = if members.len() == 1 { EngineName::Solo } else { EngineName::Simplex };
+        let engine = self.engine.unwrap_or(alone);
         LedgerSpec {
             name: self.name.clone(),
             kind: match self.kind {
                 Kind::Evm => LedgerKind::Evm,
                 Kind::Utxo => LedgerKind::Utxo,
             },
-            engine: self.engine.name().to_owned(),
+            engine: engine.name().to_owned(),
             chain_id: self.chain_id,
             epoch_blocks: self.epoch_blocks,
             block_ms: self.block_ms,
-            heartbeat_ms: self.heartbeat_ms,
+            heartbeat_ms: self.heartbeat_ms.unwrap_or(engine.heartbeat_ms()),
             members,
         }
     }
@@ -222,7 +230,14 @@ impl Propose {
         let manner = self.what.manner();
         let member = Member::open(&manner.common)?;
         let action = self.what.action(&member.report()?)?;
-        let statement = Statement::Propose { actions: vec![action], note: manner.note.clone() };
+        let statement = Statement::Propose { actions: vec![action.clone()], note: manner.note.clone() };
+        if let Action::Upgrade { version, .. } = &action
+            && *version > PROTOCOL_VERSION_NEWEST
+        {
+            member.output().progress(format!(
+                "this program knows protocol versions up to {PROTOCOL_VERSION_NEWEST}: nodes that run it stop before that block"
+            ));
+        }
         // What the encoding refuses, such as a note of two lines, is refused before it is signed.
         Statement::decode(&statement.encode())?;
         let said = member.say(&statement)?;

@@ -5,7 +5,7 @@ use super::speak::{Member, Said};
 use crate::cli::Common;
 use crate::output::Output;
 use anyhow::{Result, anyhow};
-use bletchley_consortium::{ProposalReport, Report, Statement, Status};
+use bletchley_consortium::{Action, LedgerKind, ProposalReport, Report, Statement, Status};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
@@ -15,6 +15,8 @@ pub(super) enum Running {
     Show(Show),
     /// The members, those who left included.
     Members(Show),
+    /// The ledgers: what they run, who shares them, how fast their blocks come; those of other members too.
+    Ledgers(Show),
     /// Open proposals, and those that closed lately.
     Proposals(Show),
     /// Propose something to the members.
@@ -67,9 +69,11 @@ impl Running {
             Self::Show(show) => show.with(|output, report| {
                 members(output, report);
                 ledgers(output, report);
+                parameters(output, report);
                 proposals(output, report);
             }),
             Self::Members(show) => show.with(members),
+            Self::Ledgers(show) => show.with(ledgers),
             Self::Proposals(show) => show.with(proposals),
             Self::Propose(propose) => propose.run(),
             Self::Vote(vote) => vote.run(),
@@ -143,12 +147,33 @@ pub(super) fn conclude(member: &Member, said: Said, wait: bool) -> Result<()> {
         let number = proposal.proposal.number;
         output.line(output.dim(&format!("  others vote with: bletchley consortium vote yes {number}")));
     }
+    if proposal.proposal.status == Status::Accepted {
+        proposal.proposal.actions.iter().for_each(|action| what_follows(output, action));
+    }
     match &proposal.proposal.status {
         Status::Failed { reason } => Err(anyhow!("agreed on, but it can no longer happen: {reason}")),
         status @ (Status::Rejected | Status::Expired) if wait => {
             Err(anyhow!("proposal {} is {}", proposal.proposal.number, status.name()))
         }
         _ => Ok(()),
+    }
+}
+
+/// Where to look next.
+fn what_follows(output: Output, action: &Action) {
+    match action {
+        Action::CreateLedger { ledger } => {
+            let who = if ledger.is_subset() { ledger.members.join(", ") } else { "all members".to_owned() };
+            let path = match ledger.kind {
+                LedgerKind::Evm => format!("JSON-RPC at /ledgers/{}", ledger.name),
+                LedgerKind::Utxo => format!("REST under /ledgers/{}/v1/tokens", ledger.name),
+            };
+            output.line(output.dim(&format!("  it starts now on the nodes of {who}: {path}")));
+        }
+        Action::Upgrade { version, height } => output.line(output.dim(&format!(
+            "  every node must run a program that knows version {version} before block {height}; `bletchley status` warns"
+        ))),
+        _ => {}
     }
 }
 
@@ -208,6 +233,9 @@ fn ledgers(output: Output, report: &Report) {
         );
         output.line(output.dim(&format!("                     {pace}")));
     }
+}
+
+fn parameters(output: Output, report: &Report) {
     output.heading("Parameters");
     output.line(format!("  rule               {}", report.parameters.rule.name()));
     output.line(format!("  proposalBlocks     {}", report.parameters.proposal_blocks));

@@ -1,6 +1,6 @@
 //! `bletchley token compose` and `bletchley token decompose`.
 
-use super::{Common, Session, issue};
+use super::{OnLedger, Session, issue};
 use crate::tokens::owner::Recipient;
 use anyhow::{Context, Result, bail};
 use bletchley_token::{Lock, TokenInfo, TokenRecord, TxBuilder};
@@ -30,7 +30,7 @@ pub(super) struct Compose {
     #[command(flatten)]
     recipient: Recipient,
     #[command(flatten)]
-    common: Common,
+    common: OnLedger,
 }
 
 impl Compose {
@@ -89,7 +89,7 @@ pub(super) struct Decompose {
     #[arg(long = "as", value_name = "ACCOUNT")]
     signers: Vec<String>,
     #[command(flatten)]
-    common: Common,
+    common: OnLedger,
 }
 
 impl Decompose {

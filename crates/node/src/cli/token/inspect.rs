@@ -1,6 +1,6 @@
 //! `bletchley token show`, `lineage` and `verify`.
 
-use super::{Common, Session};
+use super::{OnLedger, Session};
 use crate::tokens::{prompt, timeline};
 use anyhow::{Result, bail};
 use bletchley_token::{Identity, Properties, TokenInfo};
@@ -16,7 +16,7 @@ pub(super) struct Lineage {
     /// The token: its id, or issuer/class/serial.
     token: String,
     #[command(flatten)]
-    common: Common,
+    common: OnLedger,
 }
 
 impl Lineage {
@@ -38,7 +38,7 @@ pub(super) struct Show {
     /// The token: its id, or issuer/class/serial.
     token: String,
     #[command(flatten)]
-    common: Common,
+    common: OnLedger,
 }
 
 impl Show {
@@ -106,7 +106,7 @@ pub(super) struct Verify {
     #[arg(value_name = "NAME=VALUE")]
     properties: Vec<String>,
     #[command(flatten)]
-    common: Common,
+    common: OnLedger,
 }
 
 impl Verify {

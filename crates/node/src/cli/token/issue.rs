@@ -1,6 +1,6 @@
 //! `bletchley token issue`.
 
-use super::{Common, Session};
+use super::{OnLedger, Session};
 use crate::tokens::owner::{Key, Recipient, fresh};
 use crate::tokens::prompt;
 use anyhow::{Result, bail};
@@ -41,7 +41,7 @@ pub(super) struct Issue {
     #[command(flatten)]
     recipient: Recipient,
     #[command(flatten)]
-    common: Common,
+    common: OnLedger,
 }
 
 /// Properties from `NAME=VALUE`, and from the terminal where the value is missing.

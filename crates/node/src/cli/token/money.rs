@@ -1,6 +1,6 @@
 //! `bletchley token balance`, `issue-amount` and `pay`.
 
-use super::{Common, Session};
+use super::{OnLedger, Session};
 use crate::demo::table::Table;
 use crate::tokens::owner::{Recipient, owner};
 use crate::tokens::{TokenLedger, unspent};
@@ -29,7 +29,7 @@ pub(super) struct Balance {
     /// The owner: an account's name, an address, a shared or a proved owner.
     owner: String,
     #[command(flatten)]
-    common: Common,
+    common: OnLedger,
 }
 
 impl Balance {
@@ -83,7 +83,7 @@ pub(super) struct IssueAmount {
     #[command(flatten)]
     recipient: Recipient,
     #[command(flatten)]
-    common: Common,
+    common: OnLedger,
 }
 
 impl IssueAmount {
@@ -144,7 +144,7 @@ pub(super) struct Pay {
     #[command(flatten)]
     recipient: Recipient,
     #[command(flatten)]
-    common: Common,
+    common: OnLedger,
 }
 
 impl Pay {

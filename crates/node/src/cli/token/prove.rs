@@ -1,9 +1,11 @@
 //! `bletchley token proof`.
 
-use super::{Common, Session};
+use super::{OnLedger, Session};
 use crate::genesis::NetworkGenesis;
+use crate::proofs::Start;
 use crate::tokens::proof::{Shown, check};
 use crate::tokens::timeline;
+use crate::verify::start_of;
 use anyhow::{Context, Result, bail};
 use bletchley_token::{Lock, Output, OutputRef, Value as Carried};
 use clap::Args;
@@ -31,7 +33,7 @@ pub(super) struct Proof {
     #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
     #[command(flatten)]
-    common: Common,
+    common: OnLedger,
 }
 
 impl Proof {
@@ -45,7 +47,11 @@ impl Proof {
             Some(path) => NetworkGenesis::read_file(path)?,
             None => NetworkGenesis::read(&self.common.folder()?)?,
         };
-        let shown = check(&genesis, &answer).context("the proof does not hold")?;
+        let start = match &self.common.ledger {
+            Some(name) => start_of(&genesis, &self.common.folder()?, name)?,
+            None => Start::of_tokens(&genesis),
+        };
+        let shown = check(&start, &answer).context("the proof does not hold")?;
         if let Some(path) = &self.save {
             std::fs::write(path, serde_json::to_vec_pretty(&answer)?)
                 .with_context(|| format!("writing {}", path.display()))?;
@@ -83,8 +89,9 @@ impl Proof {
         ));
         output.line(format!("  it carries {}", carried(genesis, &shown.output)));
         output.line(format!(
-            "  checked with genesis document {} alone; no node was believed",
-            genesis.digest()
+            "  checked with genesis document {} {}; no node was believed",
+            genesis.digest(),
+            if self.common.ledger.is_some() { "and the root ledger that it verifies" } else { "alone" }
         ));
         if let Some(path) = &self.save {
             output.line(format!(

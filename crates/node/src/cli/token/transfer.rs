@@ -1,6 +1,6 @@
 //! `bletchley token transfer` and `bletchley token record`.
 
-use super::{Common, Session};
+use super::{OnLedger, Session};
 use crate::tokens::owner::Recipient;
 use alloy_primitives::{Address, B256, U256};
 use anyhow::{Context, Result, bail};
@@ -25,7 +25,7 @@ pub(super) struct Transfer {
     #[arg(long, value_name = "TRANSACTION")]
     compensates: Option<B256>,
     #[command(flatten)]
-    common: Common,
+    common: OnLedger,
 }
 
 impl Transfer {
@@ -68,7 +68,7 @@ pub(super) struct Record {
     #[arg(long = "as", value_name = "ACCOUNT")]
     signers: Vec<String>,
     #[command(flatten)]
-    common: Common,
+    common: OnLedger,
 }
 
 impl Record {

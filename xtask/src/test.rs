@@ -165,6 +165,7 @@ fn deny(place: &Place) -> Result<Ended> {
 
 /// cargo-nextest runs each test in its own process; cargo's own runner serves where it is missing.
 fn unit(place: &Place) -> Result<()> {
+    tools::guest_rust(place)?;
     match tools::cargo_tool(place, "cargo-nextest") {
         Ok(tool) => {
             let mut command = Command::new(tool);

@@ -1,4 +1,4 @@
-//! Programs that checks need and cargo does not bring: cargo-deny, cargo-nextest, packages from npm.
+//! Programs that checks need and cargo does not bring: cargo-deny, cargo-nextest, packages from npm, a compiler for wasm.
 
 use crate::place::Place;
 use crate::{run, say};
@@ -71,6 +71,52 @@ pub(crate) fn npm_packages(folder: &Path) -> Result<()> {
     npm.stdout(std::io::stderr());
     run::to_the_end(&mut npm)?;
     stamp(&modules, &lock)
+}
+
+/// Debian's compiler for Rust with its library for wasm, and what these link: cryptlets in Rust are built with it where rustup has
+/// not brought that library.
+const GUEST_RUST: &str = "rustc cargo libstd-rust-1.63 libstd-rust-dev libstd-rust-dev-wasm32 lld-14 libllvm14 \
+     libgit2-1.5 libhttp-parser2.9 libmbedtls14 libmbedx509-1 libmbedcrypto7 libssh2-1 libcurl3-gnutls";
+const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+/// Brings a Rust compiler for wasm, unpacked beside the other tools, unless the one on PATH is one.
+pub(crate) fn guest_rust(place: &Place) -> Result<()> {
+    let library =
+        run::output_of(Command::new("rustc").args(["--print", "target-libdir", "--target", WASM_TARGET]));
+    let folder = place.tools.join("guest-rust");
+    if library.is_ok_and(|path| Path::new(path.trim()).is_dir()) || folder.is_dir() {
+        return Ok(());
+    }
+    say::step("unpacking Debian's Rust compiler for wasm");
+    let making = place.tools.join(format!("guest-rust-{}", std::process::id()));
+    fs::create_dir_all(&making).with_context(|| format!("making {}", making.display()))?;
+    let outcome = unpack_packages(&making, GUEST_RUST)
+        .and_then(|()| fs::rename(&making, &folder).with_context(|| format!("naming {}", folder.display())));
+    if outcome.is_err() {
+        let _ = fs::remove_dir_all(&making);
+    }
+    outcome.with_context(|| format!("cryptlets in Rust need `rustup target add {WASM_TARGET}`"))
+}
+
+/// Downloads packages and unpacks them below a folder; the system itself is left as it is.
+fn unpack_packages(folder: &Path, names: &str) -> Result<()> {
+    let packages = folder.join("packages");
+    fs::create_dir_all(&packages).with_context(|| format!("making {}", packages.display()))?;
+    let download = || {
+        let mut apt = Command::new("apt-get");
+        apt.args(["download", "--quiet"]).args(names.split_whitespace()).current_dir(&packages);
+        run::output_of(&mut apt)
+    };
+    if download().is_err() {
+        // The lists of a new machine are empty.
+        run::output_of(Command::new("apt-get").args(["update", "--quiet"]))?;
+        download()?;
+    }
+    for entry in fs::read_dir(&packages).with_context(|| format!("reading {}", packages.display()))? {
+        let file = entry.with_context(|| format!("reading {}", packages.display()))?.path();
+        run::output_of(Command::new("dpkg").arg("--extract").arg(&file).arg(folder))?;
+    }
+    fs::remove_dir_all(&packages).with_context(|| format!("removing {}", packages.display()))
 }
 
 fn is_stamped(folder: &Path, list: &Path) -> bool {

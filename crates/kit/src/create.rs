@@ -120,10 +120,10 @@ fn filled(text: &str, name: &str, language: Language) -> String {
         Language::C => "*.o",
         Language::Rust => "/target/",
     };
-    text.replace("{name}", name)
-        .replace("{publisher}", PUBLISHER)
-        .replace("{language}", language.name())
-        .replace("{fuel}", fuel)
-        .replace("{memory_bytes}", memory_bytes)
-        .replace("{ignored}", ignored)
+    text.replace("@name@", name)
+        .replace("@publisher@", PUBLISHER)
+        .replace("@language@", language.name())
+        .replace("@fuel@", fuel)
+        .replace("@memory_bytes@", memory_bytes)
+        .replace("@ignored@", ignored)
 }

@@ -2,10 +2,12 @@
 //! of its own that appears whole or not at all.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs, io,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
 };
 
 use bletchley_cryptlet::aot::{AOT_SECRET_SIZE_BYTES, AotCache, AotError, AotSecret};
@@ -20,10 +22,15 @@ const PYTHON_WHEELS: &str = include_str!("../tools/python/requirements.txt");
 /// Oldest Node.js that the tools for JavaScript run on.
 const NODE_MAJOR_MIN: u32 = 18;
 
+/// Compiled components that stay: each build of a changed source adds one, Python's the largest.
+const AOT_FOLDER_SIZE_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
 /// Where tools are kept, and compiled components beside them.
 #[derive(Clone, Debug)]
 pub struct Tools {
     folder: PathBuf,
+    cargo: Option<PathBuf>,
+    rust_environment: Vec<(OsString, OsString)>,
 }
 
 /// Why a tool cannot be used.
@@ -89,15 +96,34 @@ impl Tools {
     pub fn from_environment() -> Result<Self, ToolError> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-        cache
-            .map(|cache| Self { folder: cache.join("bletchley").join("guest-tools") })
-            .ok_or(ToolError::NoFolder)
+        let cache = cache.ok_or(ToolError::NoFolder)?;
+        let mut tools = Self::in_folder(cache.join("bletchley").join("guest-tools"));
+        tools.cargo = set("CARGO");
+        Ok(tools)
     }
 
     /// Tools in this folder, which is made when it is needed.
     #[must_use]
     pub const fn in_folder(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder, cargo: None, rust_environment: Vec::new() }
+    }
+
+    /// The same with another cargo than the one in `$CARGO` or on PATH, and with variables for it such as `RUSTC`.
+    #[must_use]
+    pub fn with_rust(mut self, cargo: PathBuf, environment: Vec<(OsString, OsString)>) -> Self {
+        self.cargo = Some(cargo);
+        self.rust_environment = environment;
+        self
+    }
+
+    /// Cargo, which developers bring.
+    pub(crate) fn cargo(&self) -> Option<PathBuf> {
+        self.cargo.clone().or_else(|| process::on_path("cargo"))
+    }
+
+    /// Variables for cargo.
+    pub(crate) fn rust_environment(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.rust_environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
     /// Where the tools are.
@@ -192,7 +218,31 @@ impl Tools {
                 .map_err(|error| io_error(&file, io::Error::other(error.to_string())))?;
             write_secret(&file, secret.as_slice()).map_err(|source| io_error(&file, source))?;
         }
-        Ok(AotCache::open(&self.folder.join("aot"), AotSecret::from_file(&file)?)?)
+        let folder = self.folder.join("aot");
+        make_room(&folder);
+        Ok(AotCache::open(&folder, AotSecret::from_file(&file)?)?)
+    }
+}
+
+/// Takes the oldest compiled components away until what stays is within its bound. Trouble here costs disk, no test.
+fn make_room(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let mut files: Vec<(SystemTime, u64, PathBuf)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let meta = entry.metadata().ok()?;
+            Some((meta.modified().ok()?, meta.len(), entry.path()))
+        })
+        .collect();
+    files.sort();
+    let mut size_bytes: u64 = files.iter().map(|(_, size_bytes, _)| size_bytes).sum();
+    for (_, file_size_bytes, path) in files {
+        if size_bytes <= AOT_FOLDER_SIZE_BYTES_MAX {
+            return;
+        }
+        if fs::remove_file(path).is_ok() {
+            size_bytes = size_bytes.saturating_sub(file_size_bytes);
+        }
     }
 }
 

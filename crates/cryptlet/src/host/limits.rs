@@ -4,8 +4,8 @@
 pub const CONCURRENT_CALLS_MAX: u32 = 32;
 /// Packages held at once.
 pub const PACKAGES_MAX: usize = 256;
-/// Core instances of a component.
-pub const CORE_INSTANCES_MAX: u32 = 16;
+/// Core instances of a component: CPython comes as 38, each of its libraries one.
+pub const CORE_INSTANCES_MAX: u32 = 64;
 /// Linear memories of a component.
 pub const MEMORIES_MAX: u32 = 4;
 /// Tables of a component.

@@ -125,14 +125,14 @@ function put_sequence(out, types, values, names) {
 function put_tail(out, type, given, name) {
     if (type.kind === 'string' || type.kind === 'bytes') {
         const bytes = type.kind === 'bytes' ? bytes_of(type, given, name) : utf8.encode(text_of(type, given, name));
-        put_number(out.bytes, reserve(out, WORD), BigInt(bytes.length));
+        put_length(out, bytes.length);
         const at = reserve(out, Math.ceil(bytes.length / WORD) * WORD);
         out.bytes.set(bytes, at);
         return;
     }
     const values = elements_of(type, given, name);
     if (type.kind === 'list') {
-        put_number(out.bytes, reserve(out, WORD), BigInt(values.length));
+        put_length(out, values.length);
     }
     put_sequence(
         out,
@@ -140,6 +140,12 @@ function put_tail(out, type, given, name) {
         values,
         values.map((_, index) => `${name}[${index}]`),
     );
+}
+
+function put_length(out, length) {
+    // Reserved first: that may move the bytes.
+    const at = reserve(out, WORD);
+    put_number(out.bytes, at, BigInt(length));
 }
 
 function put_fixed(bytes, at, type, given, name) {

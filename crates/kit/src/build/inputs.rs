@@ -54,6 +54,10 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) {
         if files.len() >= FILES_MAX {
             return;
         }
+        // Python leaves what it compiled beside the source.
+        if entry.file_name().is_some_and(|name| name == "__pycache__") {
+            continue;
+        }
         if entry.is_dir() && !entry.is_symlink() {
             list(&entry, files);
         } else {

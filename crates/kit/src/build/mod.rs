@@ -1,7 +1,6 @@
 //! From the developer's folder to a package: generate, compile, check, describe.
 
 mod c;
-#[allow(dead_code, reason = "for C and Rust")]
 mod component;
 mod inputs;
 mod javascript;
@@ -26,6 +25,9 @@ use crate::{
     BuildReport, Language, OUT_FOLDER, Project, ToolError, Tools, generate, process, report::Tested,
 };
 
+/// What headers import.
+const DELEGATE: &str = include_str!("../../../../contracts/src/CryptoDelegate.sol");
+
 /// Why a build failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -35,12 +37,6 @@ pub enum BuildError {
     /// A tool is not there.
     #[error(transparent)]
     Tool(#[from] ToolError),
-    /// A language whose build is not written yet.
-    #[error("cryptlets in {language} cannot be built yet")]
-    NotYet {
-        /// Which one.
-        language: &'static str,
-    },
     /// There is no source.
     #[error("there is no {path}: it holds the functions of the cryptlet")]
     NoSource {
@@ -103,7 +99,7 @@ pub(crate) fn build(
             Language::JavaScript | Language::TypeScript => javascript::component(project, tools, progress)?,
             Language::Python => python::component(project, tools, progress)?,
             Language::C => c::component(project, tools, progress)?,
-            Language::Rust => rust::component(project, progress)?,
+            Language::Rust => rust::component(project, tools, progress)?,
         };
         host::check(&component, manifest.world)?;
         replace(&project.component(), &component)?;
@@ -120,7 +116,9 @@ fn describe(project: &Project, package: &Package, was_current: bool) -> Result<B
     let out = Path::new(OUT_FOLDER);
     let mut files = vec![PathBuf::from(format!("{}.wasm", manifest.name))];
     for (name, text) in [
-        (header::file_name(package), header::solidity(package)),
+        (format!("cryptlets/{}", header::file_name(package)), header::solidity(package)),
+        // Beside the folder that it is in, the header finds what it imports.
+        ("CryptoDelegate.sol".to_owned(), DELEGATE.to_owned()),
         ("abi.json".to_owned(), pretty(&header::json_abi(package))),
         ("schema.json".to_owned(), pretty(&schema::json_schema(manifest))),
     ] {

@@ -12,6 +12,7 @@ use std::{borrow::Cow, fs, io, path::Path};
 use bletchley_cryptlet::manifest::{Manifest, World};
 
 pub(crate) use kinds::Kind;
+pub(crate) use python::signatures;
 
 use crate::Language;
 

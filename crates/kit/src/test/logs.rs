@@ -43,7 +43,7 @@ impl Subscriber for Lines {
         let mut lines = self.0.lock();
         if words.is_log && lines.len() < LINES_MAX {
             let level = event.metadata().level().as_str().to_ascii_lowercase();
-            lines.push(format!("{level}: {}", words.message));
+            lines.push(format!("{level}: {}", words.said));
         }
     }
 
@@ -52,23 +52,23 @@ impl Subscriber for Lines {
     fn exit(&self, _span: &span::Id) {}
 }
 
-/// The event has two fields of one name: what kind it is, and the line.
+/// What kind of event it is, and the line.
 #[derive(Default)]
 struct Words {
     is_log: bool,
-    message: String,
+    said: String,
 }
 
 impl Visit for Words {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() != "message" {
-            return;
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "said" {
+            value.clone_into(&mut self.said);
         }
-        let text = format!("{value:?}");
-        if text == EVENT {
-            self.is_log = true;
-        } else {
-            self.message = text;
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.is_log = format!("{value:?}") == EVENT;
         }
     }
 }

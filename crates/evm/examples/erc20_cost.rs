@@ -15,7 +15,7 @@ use alloy_consensus::{SignableTransaction, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, keccak256};
 use alloy_rlp::Decodable;
-use bletchley_crypto::SecretKey;
+use bletchley_crypto::{PublicKey, SecretKey};
 use bletchley_evm::{EvmLedger, Genesis, GenesisAccount, NoObserver};
 use bletchley_ledger::{Executed, Machine, NoDelegate, ProposeContext, SharedStore};
 use bletchley_primitives::TimestampMs;
@@ -113,6 +113,9 @@ fn main() {
 
     let (ledger, store) = open(&genesis);
     let machine = ledger.machine();
+    let told = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let listener = told.clone();
+    ledger.on_local(move |txs| listener.lock().extend_from_slice(txs));
     let mut nonces = vec![0u64; senders];
     let mut seed = 99u64;
     let mut random = |below: usize| {
@@ -152,24 +155,52 @@ fn main() {
     println!("{accounts} accounts, {blocks} blocks, {all} transactions");
     stages.print("node", all);
 
-    follow(&genesis, &made, all, true);
-    follow(&genesis, &made, all, false);
+    let claims: BTreeMap<Bytes, PublicKey> =
+        told.lock().drain(..).map(|(raw, key)| (raw, key.unwrap())).collect();
+    for way in [Way::Pooled, Way::Claimed, Way::Heard, Way::Replay] {
+        follow(&genesis, &made, all, &claims, way);
+    }
 }
 
-/// Takes over the blocks: with their transactions in the pool, as a follower has them, or without, as a replay does.
-fn follow(genesis: &Genesis, made: &[Executed], all: usize, pooled: bool) {
+/// How a follower comes to a block's transactions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    /// Members sent them before, without claims of who signed.
+    Pooled,
+    /// Members sent them before, with claims.
+    Claimed,
+    /// The block was quicker than they were, not quicker than their claims.
+    Heard,
+    /// From the block alone.
+    Replay,
+}
+
+/// Takes over the blocks.
+fn follow(genesis: &Genesis, made: &[Executed], all: usize, claims: &BTreeMap<Bytes, PublicKey>, way: Way) {
     let (replica, store) = open(genesis);
     let machine = replica.machine();
     let mut stages = Stages(BTreeMap::new());
     let height = |executed: &Executed| executed.meta.height;
     for executed in made {
-        if pooled {
-            let txs = Vec::<Bytes>::decode(&mut executed.block.body.as_ref()).unwrap();
-            // Members send what they have in batches of this kind.
-            for batch in txs.chunks(400) {
-                let admitted = stages.time("0 admission from peers", || replica.submit_from_peers(batch));
-                assert!(admitted.iter().all(Result::is_ok), "{}", height(executed));
-            }
+        let txs = Vec::<Bytes>::decode(&mut executed.block.body.as_ref()).unwrap();
+        // Members send what they have in batches of this kind.
+        for batch in txs.chunks(400) {
+            let claimed =
+                || batch.iter().map(|raw| (raw.clone(), claims.get(raw).copied())).collect::<Vec<_>>();
+            let admitted = match way {
+                Way::Pooled => stages.time("0 admission from peers", || replica.submit_from_peers(batch)),
+                Way::Claimed => {
+                    let claimed = claimed();
+                    stages.time("0 admission from peers", || replica.submit_claimed(claimed).0)
+                }
+                Way::Heard => {
+                    let claimed = claimed();
+                    stages.time("0 hearing claims", || replica.note_claims(&claimed));
+                    continue;
+                }
+                Way::Replay => continue,
+            };
+            assert!(admitted.iter().all(Result::is_ok), "{}", height(executed));
         }
         let prepared = stages.time("1 prepare", || machine.prepare(executed.block.clone())).unwrap();
         let ours = stages.time("2 execute", || machine.execute(prepared)).unwrap();
@@ -177,5 +208,5 @@ fn follow(genesis: &Genesis, made: &[Executed], all: usize, pooled: bool) {
         store.append(&ours.into_stored(Bytes::new())).unwrap();
         stages.time("3 commit", || machine.commit(executed.meta.hash)).unwrap();
     }
-    stages.print(if pooled { "follower" } else { "replay" }, all);
+    stages.print(&format!("{way:?}"), all);
 }

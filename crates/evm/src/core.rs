@@ -18,7 +18,7 @@ use std::{
 
 use crate::{
     admit::Admission,
-    arrivals::{Listeners, Recent},
+    arrivals::{Claims, Listeners, Recent},
     block::{self, BlockCache, EvmBlock, Kept},
     dev::DevState,
     execute::{Above, Reader},
@@ -153,6 +153,7 @@ pub(crate) struct Core {
     pub(crate) local: Listeners,
     /// Transactions that became final lately.
     pub(crate) recent: Recent,
+    pub(crate) claims: Claims,
     head: RwLock<Arc<HeadBlock>>,
     /// The latest time that anyone's clock told: what prefetched calls take for their block's, a development ledger's
     /// offset added.
@@ -214,6 +215,7 @@ impl Core {
             prefetcher: Prefetcher::default(),
             local: Listeners::default(),
             recent: Recent::default(),
+            claims: Claims::default(),
             admission: Admission::new(genesis.fork.spec(), genesis.gas_limit),
             time_hint_ms: AtomicU64::new(head.time_ms.0),
             head: RwLock::new(Arc::new(head)),

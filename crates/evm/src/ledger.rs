@@ -286,6 +286,12 @@ impl EvmLedger {
         self.admit(raws, Origin::Peer)
     }
 
+    /// Hears who is claimed to have signed transactions that another member sent and that [`Self::submit_claimed`] will take in:
+    /// a block that has them before is checked by the same claims.
+    pub fn note_claims(&self, txs: &[ClaimedTx]) {
+        self.core.claims.note(txs);
+    }
+
     fn admit(&self, raws: Vec<ClaimedTx>, origin: Origin) -> (Vec<Result<B256, SubmitError>>, Vec<usize>) {
         let Submitted { outcomes, false_claims } = admit::submit(&self.core, raws, origin);
         (outcomes.into_iter().map(|outcome| outcome.map(|tx| tx.hash)).collect(), false_claims)

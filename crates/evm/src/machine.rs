@@ -269,9 +269,9 @@ impl EvmMachine {
         Ok((self.core.next_frame(parent, time_ms, header.beneficiary, &anchor), base))
     }
 
-    /// Takes signers that the pool already knows, and recovers the others.
+    /// Takes signers that the pool already knows, and recovers the others, with the claims that came with them.
     fn recover(&self, raws: Vec<Bytes>) -> Vec<Result<Arc<RecoveredTx>, TxError>> {
-        let raws = raws.into_iter().map(|raw| (raw, None)).collect();
+        let raws = self.core.claims.join(raws);
         let (arrivals, _) = tx::recover_batch(raws, &self.core.rules, || {
             let pool = self.core.pool.lock();
             move |hash: &B256| pool.get(hash)

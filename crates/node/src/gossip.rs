@@ -24,7 +24,7 @@ const BATCH_TXS_MAX: usize = 8_192;
 /// What a transaction that waits takes beyond its bytes.
 const TX_OVERHEAD_BYTES: usize = 160;
 /// Most transactions that the mempool takes in at once: their signatures are checked together.
-const ADMIT_TXS_MAX: usize = 4_096;
+const ADMIT_TXS_MAX: usize = 1_024;
 /// How long a transaction may wait for others to share a message with.
 const GATHER: Duration = Duration::from_millis(4);
 /// Bytes that wait to be sent before further transactions are left to the next round of repetition.
@@ -46,6 +46,8 @@ pub(crate) trait Pool: Send + Sync + 'static {
     /// Takes in transactions that other members sent. Bad ones are refused as from any client. Gives which of them, in order,
     /// came with a false claim.
     fn admit(&self, raws: Vec<ClaimedTx>) -> Vec<usize>;
+    /// Hears at once of transactions that it will be given soon.
+    fn announce(&self, txs: &[ClaimedTx]);
     /// Whether a transaction of ours still waits.
     fn waits(&self, raw: &Bytes) -> bool;
 }
@@ -299,6 +301,7 @@ impl Hear for Gossip {
             return Ok(());
         }
         queue.inbox_size_bytes += size_bytes;
+        self.pool.announce(&txs);
         queue.inbox.push_back((from, txs));
         drop(queue);
         self.changed.notify_one();
@@ -350,6 +353,8 @@ mod tests {
             self.0.lock().extend(raws);
             lies
         }
+
+        fn announce(&self, _: &[ClaimedTx]) {}
 
         fn waits(&self, raw: &Bytes) -> bool {
             raw.first() == Some(&1)

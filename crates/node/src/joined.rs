@@ -80,6 +80,10 @@ impl Pool for EvmPool {
         self.0.submit_claimed(raws).1
     }
 
+    fn announce(&self, txs: &[ClaimedTx]) {
+        self.0.note_claims(txs);
+    }
+
     fn waits(&self, raw: &Bytes) -> bool {
         self.0.is_pooled(&keccak256(raw))
     }
@@ -94,6 +98,8 @@ impl Pool for TokenPool {
         drop(self.0.submit_from_peers(&raws));
         Vec::new()
     }
+
+    fn announce(&self, _: &[ClaimedTx]) {}
 
     fn waits(&self, raw: &Bytes) -> bool {
         let Ok((id, _)) = Transaction::decode_bytes(self.0.ledger(), raw) else { return false };

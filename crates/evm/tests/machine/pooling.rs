@@ -269,8 +269,15 @@ fn a_claim_of_who_signed_changes_nothing_but_is_told_on_when_false() {
     claimed[7].1 = None;
     let (outcomes, lies) = theirs.ledger.submit_claimed(claimed);
     assert_eq!((outcomes, lies), (plain, vec![4]));
+    // A member whose mempool has none of them yet checks the block by the same claims, false or true.
+    let late = World::new(genesis());
+    let mut claimed = heard.lock().clone();
+    claimed[4].1 = claimed[5].1;
+    late.ledger.note_claims(&claimed);
     let senders = |world: &World| world.ledger.pool_content().pending.keys().copied().collect::<Vec<_>>();
     assert_eq!(senders(&ours), senders(&theirs));
+    late.follow(&ours.mine().unwrap());
+    assert_eq!(late.ledger.head(), ours.ledger.head());
 }
 
 #[test]

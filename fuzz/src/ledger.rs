@@ -198,6 +198,58 @@ pub(crate) mod checkpoint_message {
     }
 }
 
+/// What members send each other about blocks that one of them misses: every kind.
+pub(crate) mod sync_message {
+    use super::*;
+    use bletchley_ledger::{
+        BlockParts, Blocks, Claim, Headers, HeightRange, Piece, RangeDigest, SyncMessage, WantBlocks,
+        WantPiece,
+    };
+
+    pub(crate) fn check(bytes: &[u8]) -> Verdict {
+        let Ok(message) = SyncMessage::decode(bytes) else { return Verdict::Refused };
+        assert_eq!(&message.encode()[..], bytes, "two encodings of one message");
+        Verdict::Accepted
+    }
+
+    pub(crate) fn seeds() -> Vec<Vec<u8>> {
+        let (height, text) = (Height(300), Bytes::from_static(b"text"));
+        let range = HeightRange { from: height, to: Height(301) };
+        let certificate = certificate::good();
+        let parts = BlockParts {
+            body: text.clone(),
+            extension: text.clone(),
+            seal: text.clone(),
+            receipts: Bytes::new(),
+            diff: text.clone(),
+        };
+        let proof = FinalityProof {
+            changes: Vec::new(),
+            headers: vec![text.clone()],
+            certificate: certificate.clone(),
+        };
+        let headers = vec![text.clone(); 2];
+        [
+            SyncMessage::Ask,
+            SyncMessage::Claim(Claim { head: Height(9), certified: height }),
+            SyncMessage::WantProof,
+            SyncMessage::Proof(Box::new(proof)),
+            SyncMessage::WantHeaders(range),
+            SyncMessage::Headers(Headers { from: height, headers, certificates: vec![certificate] }),
+            SyncMessage::WantBlocks(WantBlocks { range, results: 1 }),
+            SyncMessage::Blocks(Blocks { from: height, blocks: vec![parts; 2] }),
+            SyncMessage::WantPiece(WantPiece { height, results: 0, offset: 70_000 }),
+            SyncMessage::Piece(Piece { height, offset: 1, size_bytes: 9, bytes: text }),
+            SyncMessage::WantDigest(range),
+            SyncMessage::Digest(RangeDigest { range, digest: B256::repeat_byte(5) }),
+            SyncMessage::Missing(height),
+        ]
+        .iter()
+        .map(|message| message.encode().into())
+        .collect()
+    }
+}
+
 /// Proofs of finality. A header is its height, its own byte and its parent's, each a byte that is repeated in the hash.
 pub(crate) mod finality_proof {
     use super::*;

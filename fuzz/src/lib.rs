@@ -88,6 +88,7 @@ targets! {
     ledger::finality as "finality", RUNS;
     ledger::finality_proof as "finality_proof", RUNS_SLOW;
     ledger::checkpoint_message as "checkpoint_message", RUNS;
+    ledger::sync_message as "sync_message", RUNS;
     ledger::diff as "diff", RUNS;
     evm::transaction as "evm_transaction", RUNS_SLOW;
     evm::block as "evm_block", RUNS_SLOW;

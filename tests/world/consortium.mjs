@@ -183,8 +183,8 @@ export class Member {
   }
 
   /** Starts it again, as the person would who runs it: `node start`. */
-  async restart() {
-    const words = ["node", "start", "--json", "--config", join(this.data, "member.toml")];
+  async restart(flags = []) {
+    const words = ["node", "start", "--json", "--config", join(this.data, "member.toml"), ...flags];
     const { child, ready, said } = await start(words, { within: this.within });
     Object.assign(this, { said, ended: child.ended });
     const { pid, rpc } = await ready;

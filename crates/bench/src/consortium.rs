@@ -142,22 +142,32 @@ fn loaded(
         four.resident_bytes()? as f64 / 1e6,
         "MB",
     );
-    say("a joiner: one member without its ledgers");
+    join(&mut four, bin, sent, say, report)?;
+    four.stop()?;
+    Ok(load.per_second())
+}
+
+/// One member without its ledgers comes back, by each of the two ways.
+fn join(four: &mut Consortium, bin: &str, sent: u64, say: &dyn Fn(&str), report: &mut Report) -> Result<()> {
     let height = four.members.first().context("no member")?.height()?;
     let joiner = four.members.last_mut().context("no member")?;
-    let took = joiner.join_anew(bin, height)?.as_secs_f64();
+    say("a joiner: one member without its ledgers, executing every block");
+    let replay = joiner.join_anew(bin, height, &["--replay"])?.as_secs_f64();
     report.push(bounded(
         "joiner_per_s",
         "a joiner catching up by replay",
-        sent as f64 / took,
+        sent as f64 / replay,
         "tx/s",
         12e3,
         20e3,
         false,
     ));
-    report.figure("joiner_s", "from its start to the others' height", took, "s");
-    four.stop()?;
-    Ok(load.per_second())
+    report.figure("joiner_s", "from its start to the others' height", replay, "s");
+    say("a joiner: one member without its ledgers, taking certified results over");
+    let snapshot = joiner.join_anew(bin, height, &[])?.as_secs_f64();
+    report.figure("snapshot_per_s", "a joiner by snapshot", sent as f64 / snapshot, "tx/s");
+    report.figure("snapshot_s", "from its start to the others' height", snapshot, "s");
+    Ok(())
 }
 
 /// Warm-up, then the load as fast as four members take it.

@@ -211,14 +211,15 @@ impl Member {
 
     /// Kills it, takes its ledgers away but not its keys, and starts it again; gives the time from then until it has caught
     /// up with `height`.
-    pub(crate) fn join_anew(&mut self, bin: &str, height: u64) -> Result<Duration> {
+    pub(crate) fn join_anew(&mut self, bin: &str, height: u64, flags: &[&str]) -> Result<Duration> {
         signal(self.pid, libc::SIGKILL)?;
         await_end(self.pid)?;
         empty(&self.data)?;
         let config = self.data.join("member.toml");
         let config = config.to_str().context("the folder's name is not UTF-8")?;
         let started = Instant::now();
-        let (child, event) = spawn(bin, &["node", "start", "--json", "--config", config])?;
+        let words = [&["node", "start", "--json", "--config", config], flags].concat();
+        let (child, event) = spawn(bin, &words)?;
         self.own = Some(child);
         self.pid = pid(&event)?;
         self.rpc = text(&event, "rpc")?;

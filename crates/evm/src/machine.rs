@@ -1,5 +1,7 @@
 //! The machine: builds, checks and keeps blocks of an EVM ledger.
 
+mod adopt;
+
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256};
 use bletchley_ledger::{
@@ -448,6 +450,24 @@ impl Machine for EvmMachine {
             return Err(error);
         }
         Ok(self.hold(&mut held, sealed, hash, txs, extension, block))
+    }
+
+    fn adopts(&self) -> bool {
+        true
+    }
+
+    fn inspect(
+        &self,
+        block: Block,
+        receipts: Bytes,
+        diff: Bytes,
+        vouched: bool,
+    ) -> Result<Prepared, ExecuteError> {
+        self.inspect_block(block, &receipts, diff, vouched)
+    }
+
+    fn adopt(&self, inspected: Prepared) -> Result<Executed, ExecuteError> {
+        self.adopt_block(inspected)
     }
 
     fn commit(&self, hash: BlockHash) -> Result<(), CommitError> {

@@ -26,6 +26,7 @@ mod machine;
 mod protocol;
 mod receipt;
 mod store;
+mod sync_message;
 
 pub use block::{Block, BlockMeta, Executed, IndexEntry, Section, StoredBlock};
 pub use book::{CertificateBook, CheckpointVote, Equivocation, Gathered, VoteError};
@@ -44,4 +45,7 @@ pub use receipt::{Call, CallBounds, CallId, Receipt, SignedReceipt, Status};
 pub use store::{
     AppendError, FoldError, Location, ReadError, SharedStore, SnapshotReader, Store, TableError,
     TruncateError,
+};
+pub use sync_message::{
+    BlockParts, Blocks, Claim, Headers, HeightRange, Piece, RangeDigest, SyncMessage, WantBlocks, WantPiece,
 };

@@ -1,7 +1,7 @@
 //! The Machine seam: execute a block over the state, give state root and receipts.
 
 use crate::{Block, Executed, RecordError};
-use bletchley_primitives::{Address, B256, BlockHash, DecodeError, Height, TimestampMs};
+use bletchley_primitives::{Address, B256, BlockHash, Bytes, DecodeError, Height, TimestampMs};
 use std::any::Any;
 
 /// The newest committed block of a machine.
@@ -152,6 +152,37 @@ pub trait Machine: Send + Sync {
     /// # Errors
     /// [`ExecuteError`]; nothing is changed then.
     fn execute(&self, prepared: Prepared) -> Result<Executed, ExecuteError>;
+
+    /// Whether blocks can be taken over with their results ([`Machine::adopt`]).
+    fn adopts(&self) -> bool {
+        false
+    }
+
+    /// Decodes a final block with its results, and checks against its header whatever that commits to and needs no state,
+    /// on any thread. The header is believed: a quorum certified it, or a block above it. What stands beside the results
+    /// and no header commits to is found again, unless it is `vouched` for: enough members keep the same.
+    ///
+    /// # Errors
+    /// [`ExecuteError`].
+    fn inspect(
+        &self,
+        block: Block,
+        receipts: Bytes,
+        diff: Bytes,
+        vouched: bool,
+    ) -> Result<Prepared, ExecuteError> {
+        let _ = (receipts, diff, vouched);
+        self.prepare(block)
+    }
+
+    /// Takes an inspected block over on the head without running it: its state changes must give the state that its header
+    /// commits to. It is held as an executed one is, for [`Machine::commit`].
+    ///
+    /// # Errors
+    /// [`ExecuteError`]; nothing is changed then.
+    fn adopt(&self, inspected: Prepared) -> Result<Executed, ExecuteError> {
+        self.execute(inspected)
+    }
 
     /// Makes an executed block the head.
     ///

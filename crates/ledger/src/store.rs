@@ -130,6 +130,23 @@ pub trait Store: Send + Sync + 'static {
     /// [`AppendError`]; nothing of the block is visible then.
     fn append(&self, block: &StoredBlock) -> Result<(), AppendError>;
 
+    /// Appends the next block, visible on return and durable only after [`Store::settle`]: for a node that catches up,
+    /// before it serves anybody. A crash until then may take the blocks since the last `settle`, from the end.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing of the block is visible then.
+    fn append_loose(&self, block: &StoredBlock) -> Result<(), AppendError> {
+        self.append(block)
+    }
+
+    /// Makes every block durable that [`Store::append_loose`] made visible.
+    ///
+    /// # Errors
+    /// [`AppendError`]; the store is poisoned then.
+    fn settle(&self) -> Result<(), AppendError> {
+        Ok(())
+    }
+
     /// The last durable block.
     fn head(&self) -> Option<BlockMeta>;
 

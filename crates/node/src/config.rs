@@ -31,6 +31,9 @@ pub struct MemberConfig {
     /// Keep the state of every block, not only of the last ones.
     #[serde(default)]
     pub archive: bool,
+    /// Execute every block when joining or coming back, instead of taking over certified state.
+    #[serde(default)]
+    pub replay: bool,
     /// Where the node listens.
     #[serde(default)]
     pub listen: Listen,
@@ -205,6 +208,8 @@ data = \".\"
 genesis = \"genesis.json\"
 # Keep the state of every block, not only of the last ones.
 archive = false
+# When joining or coming back, execute every block instead of taking over state that the validators certified.
+replay = false
 
 [listen]
 # For the nodes of other members. They connect to the endpoint in the genesis document, which must lead here.

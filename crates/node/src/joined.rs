@@ -1,5 +1,6 @@
 //! One ledger of several members: its engine on the network, and what stands beside the engine.
 
+use crate::catchup::{Server, Serving, Subject, Times, Watch, catch_up};
 use crate::certificates::{Certificates, CertificatesParts, ReadHeader, token_header_link};
 use crate::engines::{Ended, EngineThread};
 use crate::genesis::Agreement;
@@ -8,7 +9,7 @@ use crate::governance::ProtocolGuard;
 use crate::identity::Identity;
 use crate::metrics::{CountedLine, LedgerMeter, Meters, PeerNames};
 use crate::misbehaviour::Misbehaviours;
-use crate::network::{MemberNetwork, engine_of};
+use crate::network::{MemberNetwork, engine_of, seal_check};
 use crate::runner::RunnerParts;
 use anyhow::{Context, Result};
 use bletchley_consensus::{Protocol, Schedule};
@@ -110,6 +111,8 @@ impl Pool for TokenPool {
 /// A ledger on the network, beside its engine.
 pub(crate) struct Beside {
     gossiping: GossipThread,
+    serving: Serving,
+    watch: Watch,
     pub(crate) certificates: Arc<Certificates>,
     /// Lines that nothing listens on yet.
     pub(crate) lines: Vec<CountedLine>,
@@ -126,6 +129,8 @@ impl Beside {
 
     pub(crate) fn stop(self) {
         self.gossiping.stop();
+        drop(self.watch);
+        drop(self.serving);
     }
 }
 
@@ -153,11 +158,10 @@ pub(crate) fn join(
         misbehaviours,
         protocol,
     } = joining;
-    let ports = network.join(ledger, &circle).with_context(|| format!("ledger {name}"))?;
-    let (engine, lines, counters) = engine_of(agreement, ledger, schedule.clone(), ports)?;
+    let mut ports = network.join(ledger, &circle).with_context(|| format!("ledger {name}"))?;
     let (meters, names) = counting;
     let counted = |line| CountedLine::new(line, &meters, &names);
-    let mut lines: Vec<CountedLine> = lines.into_iter().map(counted).collect();
+    let mut lines: Vec<CountedLine> = std::mem::take(&mut ports.lines).into_iter().map(counted).collect();
     let mut line = |protocol: Protocol| {
         let at = lines.iter().position(|line| line.protocol == protocol);
         at.map(|at| lines.swap_remove(at))
@@ -165,6 +169,28 @@ pub(crate) fn join(
     };
     let (transactions, checkpoints) = (line(Protocol::Transactions)?, line(Protocol::Checkpoints)?);
     let validator = identity.keys.validator.clone();
+    let subject = Subject {
+        name: name.clone(),
+        ledger,
+        machine: machine.clone(),
+        store: store.clone(),
+        schedule: schedule.clone(),
+        read_header: kind.read_header(),
+        seal_holds: seal_check(agreement.engine, ledger, schedule.clone()),
+        me: validator.address(),
+        has_engine_files: network.has_engine_files(ledger),
+    };
+    let sync = line(Protocol::Sync)?;
+    let server = Server::new(store.clone(), schedule.epoch_blocks());
+    let (serving, exchange) = Serving::start(&name, server, sync.post.clone())
+        .with_context(|| format!("starting to serve ledger {name}"))?;
+    sync.listen(exchange.clone());
+    let caught_up = catch_up(&subject, &exchange, network.desk(), Times::default())?;
+    let desk = network.desk().clone();
+    let watch = Watch::start(&name, exchange.clone(), machine.clone(), schedule.clone(), desk)
+        .with_context(|| format!("starting to watch ledger {name}"))?;
+    let abstains = caught_up.abstains_through;
+    let (engine, counters) = engine_of(agreement, ledger, schedule.clone(), ports, abstains)?;
     let certificates = Certificates::open(CertificatesParts {
         ledger,
         schedule: schedule.clone(),
@@ -174,6 +200,7 @@ pub(crate) fn join(
         post: checkpoints.post.clone(),
     })?;
     let certificates = Arc::new(certificates);
+    serving.server().certified_by(certificates.clone());
     checkpoints.listen_to(certificates.clone());
     let gossip = Gossip::new(transactions.post.clone(), kind.pool());
     transactions.listen_to(gossip.clone());
@@ -198,5 +225,5 @@ pub(crate) fn join(
         meter,
     };
     let engine = EngineThread::start(&name, parts, engine, report.clone())?;
-    Ok((engine, Beside { gossiping, certificates, lines, counters }))
+    Ok((engine, Beside { gossiping, serving, watch, certificates, lines, counters }))
 }

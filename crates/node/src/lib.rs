@@ -3,6 +3,7 @@
 pub mod accounts;
 mod bootstrap;
 mod calls;
+mod catchup;
 pub mod ceremony;
 mod certificates;
 mod certifier;

@@ -1,5 +1,6 @@
 //! This node on the consortium's network.
 
+use crate::catchup::Desk;
 use crate::genesis::{Agreement, EngineName, NetworkGenesis};
 use crate::governance::Governance;
 use crate::identity::Identity;
@@ -7,15 +8,16 @@ use crate::ledgers::{Ledgers, Roster};
 use crate::node::NodeConfig;
 use crate::status::{NodeSources, PeerStatus};
 use anyhow::{Context, Result, bail};
-use bletchley_consensus::{Engine, PeerId, Schedule};
+use bletchley_consensus::{Engine, PeerId, Schedule, epoch_of};
 use bletchley_consortium::{MEMBERS_MAX, Member};
 use bletchley_net::Circle;
-use bletchley_net::tcp::{Config, Line, Network, Ports};
+use bletchley_net::tcp::{Config, Network, Ports};
 use bletchley_primitives::LedgerId;
 use bletchley_simplex::{Settings, Simplex};
 use bletchley_tendermint::{Counters, Tendermint};
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -79,6 +81,10 @@ pub(crate) struct MemberNetwork {
     everybody: Circle,
     /// Number of the newest set that nobody outside of it is needed for.
     settled: AtomicU64,
+    /// Where ledgers that catch up report.
+    desk: Arc<Desk>,
+    /// Folder of the engines' own files.
+    storage: PathBuf,
 }
 
 impl MemberNetwork {
@@ -109,7 +115,13 @@ impl MemberNetwork {
         })
         .context("going on the consortium's network")?;
         let everybody = Circle::new(genesis.members.iter().map(Member::peer));
-        Ok(Self { network, everybody, settled: AtomicU64::new(0) })
+        Ok(Self {
+            network,
+            everybody,
+            settled: AtomicU64::new(0),
+            desk: Arc::new(Desk::new(config.replay, config.votes_at_once)),
+            storage: config.data.consensus(),
+        })
     }
 
     /// Goes on the network where an engine of the genesis document needs one.
@@ -216,6 +228,18 @@ impl MemberNetwork {
         Ok(self.network.join(ledger, circle)?)
     }
 
+    /// Where ledgers that catch up report.
+    pub(crate) const fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
+    /// Whether an engine has files of its own for a ledger: what it remembers of its votes.
+    pub(crate) fn has_engine_files(&self, ledger: LedgerId) -> bool {
+        let name = ledger.to_string();
+        let names = std::fs::read_dir(&self.storage).into_iter().flatten().flatten();
+        names.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(&name))
+    }
+
     /// Waits a moment for the other validators: a proposal that is made before they are connected reaches nobody, and the
     /// first blocks would wait for time-outs instead.
     pub(crate) fn await_quorum(&self, members: &[Member]) {
@@ -236,9 +260,9 @@ impl MemberNetwork {
         self.network.connected()
     }
 
-    /// The network's and the engines' own metrics.
+    /// The network's and the engines' own metrics, and what was counted while ledgers caught up.
     pub(crate) fn metrics(&self) -> String {
-        self.network.metrics()
+        format!("{}{}", self.desk.metrics(false), self.network.metrics())
     }
 
     pub(crate) fn stop(self) {
@@ -246,7 +270,8 @@ impl MemberNetwork {
     }
 }
 
-/// The engine of a ledger on the network, its lines beside the engine, and what it counts where it counts itself.
+/// The engine of a ledger on the network, and what it counts where it counts itself. It only follows in the epochs up to
+/// `abstains_through`.
 ///
 /// # Errors
 /// When genesis names an engine that needs no network.
@@ -255,22 +280,40 @@ pub(crate) fn engine_of(
     ledger: LedgerId,
     schedule: Arc<dyn Schedule>,
     ports: Ports,
-) -> Result<(Box<dyn Engine>, Vec<Line>, Option<Arc<Counters>>)> {
-    let Ports { context, key, oracle, engine, lines } = ports;
+    abstains_through: Option<u64>,
+) -> Result<(Box<dyn Engine>, Option<Arc<Counters>>)> {
+    let Ports { context, key, oracle, engine, .. } = ports;
     let pace = Duration::from_millis(agreement.block_ms);
     let heartbeat = Duration::from_millis(agreement.heartbeat_ms);
     let (engine, counters): (Box<dyn Engine>, _) = match agreement.engine {
         EngineName::Simplex => {
-            let settings = Settings::new(pace, heartbeat);
+            let settings = Settings { abstains_through, ..Settings::new(pace, heartbeat) };
             (Box::new(Simplex { context, key, ledger, schedule, settings, channels: engine, oracle }), None)
         }
         EngineName::Tendermint => {
             let settings = bletchley_tendermint::Settings::new(pace, heartbeat);
+            let settings = bletchley_tendermint::Settings { abstains_through, ..settings };
             let (counters, channels): (Arc<Counters>, _) = (Arc::default(), engine);
             let counted = Some(counters.clone());
             (Box::new(Tendermint { context, key, ledger, schedule, settings, channels, counters }), counted)
         }
         EngineName::Solo => bail!("the solo engine has no use for a network"),
     };
-    Ok((engine, lines, counters))
+    Ok((engine, counters))
+}
+
+/// What tells whether an engine's notes beside a block hold. The validators are those of the block's epoch, which is known
+/// by the time the block comes.
+pub(crate) fn seal_check(
+    engine: EngineName,
+    ledger: LedgerId,
+    schedule: Arc<dyn Schedule>,
+) -> crate::catchup::SealHolds {
+    match engine {
+        EngineName::Tendermint => Arc::new(move |height, digest, seal| {
+            let validators = schedule.validators(epoch_of(height, schedule.epoch_blocks()));
+            validators.is_some_and(|set| bletchley_tendermint::seal_holds(ledger, &set, height, digest, seal))
+        }),
+        EngineName::Simplex | EngineName::Solo => Arc::new(|_, digest, seal| seal == digest.as_slice()),
+    }
 }

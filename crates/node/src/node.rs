@@ -3,6 +3,7 @@
 use crate::accounts::dev_keys;
 use crate::bootstrap::{self, Bootstrapping, MembersNow};
 use crate::calls::hosts_of;
+use crate::catchup::{Desk, Door};
 use crate::certificates::Ticking;
 use crate::client::Running;
 use crate::clock::{ClockWatch, address_again, start_again};
@@ -55,6 +56,10 @@ pub struct NodeConfig {
     pub archive: bool,
     /// How cryptlets are run.
     pub cryptlets: Cryptlets,
+    /// Execute every block when joining or coming back, instead of taking results over.
+    pub replay: bool,
+    /// Vote at once though this data is older than what was signed: somebody made sure that it does no harm.
+    pub votes_at_once: bool,
 }
 
 /// A running node.
@@ -89,6 +94,8 @@ impl Node {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         // The port comes first: a node that cannot be reached should not begin to make blocks.
         let listener = runtime.block_on(listen(address_again(config.api)))?;
+        let names = [&*identity.member.name, &*genesis.name];
+        let door = Door::on(listener, &config, &runtime, names, random_token()?)?;
         progress("opening the ledgers");
         let (ended_here, ended) = channel();
         let network = MemberNetwork::if_needed(&config, &genesis, &identity)?.map(Arc::new);
@@ -105,11 +112,9 @@ impl Node {
         guard.check_next().map_err(Error::msg)?;
         if let Some(network) = &network {
             progress("connecting with the other members");
-            network.follow_standing(&governance);
-            let members: Vec<Member> = governance.standing().active().cloned().collect();
-            network.await_quorum(&members);
+            connect(network, &governance);
         }
-        ledgers.start()?;
+        door.while_starting(network.as_ref(), progress, || ledgers.start())?;
         let of = governance.clone();
         let members: MembersNow = Arc::new(move || of.standing().active().cloned().collect());
         let parts = ledgers.bootstrap_parts(members.clone());
@@ -135,10 +140,10 @@ impl Node {
         observatory.watch()?;
         let of = guard.clone();
         observatory.warn_of(Arc::new(move || of.warning().into_iter().collect()));
-        let admin_token = random_token()?;
-        let (following, context, rest) = interfaces(&ledgers, &observatory, extra, &admin_token)?;
-        let server = runtime.block_on(async { serve(listener, context, vec![rest::router(rest)]) })?;
-        let running = Running::at(server.address(), &identity.member.name, config.p2p, admin_token);
+        let running = door.running().clone();
+        let (following, context, rest) = interfaces(&ledgers, &observatory, extra, &running.admin_token)?;
+        let server = runtime
+            .block_on(async { anyhow::Ok(serve(door.give_way()?, context, vec![rest::router(rest)])?) })?;
         running.write(data)?;
         let folding = Folding::start(ledgers.roster.clone())?;
         Ok(Self {
@@ -193,7 +198,9 @@ impl Node {
     /// Why it ended by itself.
     pub fn run_until_stopped(self, stopping: &Stopping, output: Output) -> Result<()> {
         let clock = (!self.genesis.dev).then(ClockWatch::new);
-        let why = self.runtime.block_on(stop_asked(stopping, &self.ended, &self.guard, clock))?;
+        let desk = self.network.as_ref().map(|network| network.desk().clone());
+        let stopped = stop_asked(stopping, &self.ended, &self.guard, clock, desk);
+        let why = self.runtime.block_on(stopped)?;
         let address = self.server.address();
         output.progress("stopping");
         self.stop();
@@ -205,6 +212,8 @@ impl Node {
                 tracing::warn!("node.clock: the computer's clock was set back; the node starts again");
                 Err(start_again(address))
             }
+            // The log has said so.
+            Why::FellBehind => Err(start_again(address)),
         }
     }
 
@@ -262,6 +271,13 @@ fn steering(ledgers: &Ledgers) -> Option<DevMode> {
     Some(DevMode { accounts: dev_keys(), control: Arc::new(steering) })
 }
 
+/// Goes to the members that this node knows of, and waits a moment for them.
+fn connect(network: &MemberNetwork, governance: &Governance) {
+    network.follow_standing(governance);
+    let members: Vec<Member> = governance.standing().active().cloned().collect();
+    network.await_quorum(&members);
+}
+
 /// Tells the network and the calls between members who the members are whenever a vote changes it.
 fn follow_members(network: &Arc<MemberNetwork>, governance: &Governance, calls: Option<Arc<Calls>>) {
     let network = Arc::downgrade(network);
@@ -294,6 +310,7 @@ enum Why {
     Failed(EngineError),
     Outdated(String),
     ClockSetBack,
+    FellBehind,
 }
 
 /// Waits for the question to stop, an engine's failure, rules that this program does not know, or a clock that is set back.
@@ -302,6 +319,7 @@ async fn stop_asked(
     ended: &Receiver<Result<(), EngineError>>,
     guard: &ProtocolGuard,
     mut clock: Option<ClockWatch>,
+    desk: Option<Arc<Desk>>,
 ) -> Result<Why> {
     loop {
         tokio::select! {
@@ -316,6 +334,9 @@ async fn stop_asked(
                     if let Err(error) = result {
                         return Ok(Why::Failed(error));
                     }
+                }
+                if desk.as_ref().is_some_and(|desk| desk.fell_behind()) {
+                    return Ok(Why::FellBehind);
                 }
                 if clock.as_mut().is_some_and(ClockWatch::was_set_back) {
                     return Ok(Why::ClockSetBack);

@@ -73,10 +73,15 @@ impl Shared {
 
     /// Digest of a final payload.
     pub(crate) fn digest_at(&self, height: Height) -> Option<B256> {
+        Self::digest_in(&*self.ledger, self.id, height)
+    }
+
+    /// Digest of a final payload of a ledger.
+    pub(crate) fn digest_in(ledger: &dyn Ledger, id: LedgerId, height: Height) -> Option<B256> {
         if height == Height(0) {
-            return Some(Payload::genesis(self.id));
+            return Some(Payload::genesis(id));
         }
-        self.ledger.seal(height).and_then(|seal| B256::try_from(seal.as_ref()).ok())
+        ledger.seal(height).and_then(|seal| B256::try_from(seal.as_ref()).ok())
     }
 
     /// Runs `work` where it does not hold up the network.

@@ -44,6 +44,7 @@ pub(crate) struct Schemes {
     namespace: Arc<[u8]>,
     me: PrivateKey,
     schedule: Arc<dyn Schedule>,
+    abstains_through: Option<u64>,
     made: Arc<RwLock<BTreeMap<u64, Arc<Scheme>>>>,
 }
 
@@ -59,9 +60,15 @@ fn keys(validators: &Validators) -> Set<PublicKey> {
 }
 
 impl Schemes {
-    pub(crate) fn new(ledger: LedgerId, me: PrivateKey, schedule: Arc<dyn Schedule>) -> Self {
+    /// A member with the key `me`, which only verifies up to the epoch `abstains_through`.
+    pub(crate) fn new(
+        ledger: LedgerId,
+        me: PrivateKey,
+        schedule: Arc<dyn Schedule>,
+        abstains_through: Option<u64>,
+    ) -> Self {
         let namespace: Arc<[u8]> = [b"bletchley/simplex/1/".as_slice(), ledger.0.as_slice()].concat().into();
-        Self { namespace, me, schedule, made: Arc::default() }
+        Self { namespace, me, schedule, abstains_through, made: Arc::default() }
     }
 
     /// The scheme of an epoch; none while its validators are not known.
@@ -70,8 +77,9 @@ impl Schemes {
             return Some(scheme.clone());
         }
         let keys = keys(&*self.schedule.validators(epoch)?);
-        let scheme = Scheme::signer(&self.namespace, keys.clone(), self.me.clone())
-            .unwrap_or_else(|| Scheme::verifier(&self.namespace, keys));
+        let votes = self.abstains_through.is_none_or(|last| epoch > last);
+        let signer = || Scheme::signer(&self.namespace, keys.clone(), self.me.clone());
+        let scheme = votes.then(signer).flatten().unwrap_or_else(|| Scheme::verifier(&self.namespace, keys));
         let scheme = Arc::new(scheme);
         let mut made = self.made.write();
         if made.len() >= SCHEMES_MAX
@@ -97,6 +105,28 @@ impl Provider for Schemes {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use bletchley_consensus::{FixedSchedule, Validator};
+    use commonware_cryptography::Signer as _;
+    use commonware_cryptography::certificate::Scheme as _;
+
+    #[test]
+    fn a_member_that_abstains_only_verifies_until_the_epoch_is_over() {
+        let key = PrivateKey::from_seed(1);
+        let others = [2, 3, 4].map(PrivateKey::from_seed);
+        let validator = |key: &PrivateKey| Validator {
+            name: String::new(),
+            peer: bletchley_net::peer_id(&key.public_key()),
+            address: bletchley_primitives::Address::ZERO,
+        };
+        let validators = Validators::new(others.iter().chain([&key]).map(validator));
+        let schedule = Arc::new(FixedSchedule { epoch_blocks: 10, validators: Arc::new(validators) });
+        let votes = |abstains_through| {
+            let schemes = Schemes::new(LedgerId::default(), key.clone(), schedule.clone(), abstains_through);
+            [0, 6, 7, 8].map(|epoch| schemes.of(epoch).unwrap().me().is_some())
+        };
+        assert_eq!(votes(None), [true; 4]);
+        assert_eq!(votes(Some(6)), [false, false, true, true]);
+    }
 
     #[test]
     fn epochs_begin_with_block_one() {

@@ -14,6 +14,7 @@ mod block;
 mod delivery;
 mod engine;
 mod epochs;
+mod kept;
 mod settings;
 pub mod stack;
 

@@ -25,6 +25,8 @@ pub struct Settings {
     pub drift: Duration,
     /// Threads that check signatures.
     pub threads: usize,
+    /// The last epoch in which this member only follows: it may have voted there before its data was lost.
+    pub abstains_through: Option<u64>,
 }
 
 impl Settings {
@@ -58,6 +60,7 @@ impl Settings {
             patience: Duration::from_millis(150),
             drift: Duration::from_secs(5),
             threads: 1,
+            abstains_through: None,
         }
     }
 }

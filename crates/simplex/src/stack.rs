@@ -5,6 +5,7 @@ use crate::application::{Adapter, Shared};
 use crate::block::{Sealed, digest_of};
 use crate::delivery::{Delivered, NAME, deliver};
 use crate::epochs::{Epochs, Schemes};
+use crate::kept::{Kept, note_head};
 use crate::settings::Settings;
 use bletchley_consensus::{
     Application as Ledger, ApplicationError, EngineError, Payload, Schedule, epoch_of, last_of,
@@ -59,8 +60,11 @@ const VIEWS_KEPT: ViewDelta = ViewDelta::new(64);
 const JOURNAL_BUFFER_BYTES: NonZeroUsize = NZUsize!(256 << 10);
 /// Pages of 4 KiB that the journals share in memory.
 const CACHE_PAGES: NonZeroUsize = NZUsize!(512);
-/// Heights in a file of the archives. Nothing is pruned: members that join replay from here.
+/// Heights in a file of the archives.
 const ARCHIVE_SECTION_HEIGHTS: NonZeroU64 = NZU64!(1024);
+/// Newest heights that the archives keep for members that fell behind while they ran. Whoever is further behind gets its
+/// blocks out of the others' ledgers when it starts.
+const ARCHIVE_HEIGHTS: u64 = 16_384;
 
 /// What a member's stack needs.
 pub struct Parts<E, S: Sender<PublicKey = PublicKey>, B, P> {
@@ -208,7 +212,7 @@ fn keeping(
     }
 }
 
-fn broken(height: Height, problem: impl std::fmt::Display) -> EngineError {
+pub(crate) fn broken(height: Height, problem: impl std::fmt::Display) -> EngineError {
     let source = ApplicationError::Keep { height, problem: problem.to_string() };
     EngineError { engine: NAME, height, source }
 }
@@ -240,7 +244,7 @@ where
     let epoch_blocks = schedule.epoch_blocks();
     let epocher = Epochs(epoch_blocks);
     let cache = CacheRef::new(NZU16!(4_096), CACHE_PAGES);
-    let schemes = Schemes::new(ledger, key.clone(), schedule.clone());
+    let schemes = Schemes::new(ledger, key.clone(), schedule.clone(), settings.abstains_through);
     let shared = Arc::new(Shared {
         id: ledger,
         ledger: application,
@@ -269,10 +273,11 @@ where
     let archived =
         prunable::Archive::init(context.child("blocks"), archive(&partition, "blocks", &cache, ())).await;
     let archived = archived.map_err(|error| broken(head, format!("opening the engine's files: {error}")))?;
+    note_head(context.child("noted"), &partition, &shared).await?;
     let (marshal, mailbox, _) = Marshal::<_, Standard<Sealed>, _, _, _, _, _>::init(
         context.child("marshal"),
         finalizations,
-        archived,
+        Kept::new(archived, &shared),
         keeping(ledger, schemes.clone(), epocher, &partition, cache.clone()),
     )
     .await;
@@ -332,6 +337,7 @@ where
                         running = self.enter(&mut channels, std::mem::take(&mut backlog)).await?;
                     }
                     acknowledgement.acknowledge();
+                    self.prune(head);
                     continue;
                 },
                 next = late_votes.recv() => {
@@ -352,6 +358,14 @@ where
             if epoch == running.epoch + 1 && early.len() < EARLY_MESSAGES_MAX {
                 early.push_back(message);
             }
+        }
+    }
+
+    /// Lets the archives go of what the ledger keeps for good, once a section is old.
+    fn prune(&self, head: Height) {
+        let kept = head.0.checked_sub(ARCHIVE_HEIGHTS).filter(|kept| *kept > 0);
+        if let Some(kept) = kept.filter(|kept| kept.is_multiple_of(ARCHIVE_SECTION_HEIGHTS.get())) {
+            self.mailbox.prune(commonware_consensus::types::Height::new(kept));
         }
     }
 

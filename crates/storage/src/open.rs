@@ -195,11 +195,22 @@ impl Walked {
     }
 }
 
-/// Walks through a segment and indexes it in memory. `last` says that a torn tail may stand at its end.
+/// What may stand at the end of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Whole records only: others follow it.
+    Whole,
+    /// One torn record.
+    Torn,
+    /// Any part of the records after the mark: they were appended without a sync each.
+    Loose,
+}
+
+/// Walks through a segment and indexes it in memory. `last` says what may stand at its end.
 ///
-/// A tail is torn when nothing of it was ever durable: it begins at or after the mark, and no record follows it.
-/// Anything else that does not fit is damage.
-pub(crate) fn walk(disk: &dyn Disk, first: Height, last: bool) -> Result<Walked, StepError> {
+/// A tail is torn when nothing of it was ever durable: it begins at or after the mark, and no record follows it unless
+/// the end is loose. Anything else that does not fit is damage.
+pub(crate) fn walk(disk: &dyn Disk, first: Height, last: End) -> Result<Walked, StepError> {
     let name = segment_path(first);
     let mode = Mode::Read;
     let file = disk.open(&name, mode).map_err(attempt("opening a segment"))?;
@@ -241,7 +252,12 @@ pub(crate) fn walk(disk: &dyn Disk, first: Height, last: bool) -> Result<Walked,
                     _ => end + 1,
                 };
                 let durable = end < scan.durable_end;
-                if durable || !last || scan.find_header(from).map_err(&reading)?.is_some() {
+                let torn = match last {
+                    End::Whole => false,
+                    End::Torn => scan.find_header(from).map_err(&reading)?.is_none(),
+                    End::Loose => true,
+                };
+                if durable || !torn {
                     return Err(damage_at(&scan, end, height, &bad).into());
                 }
                 break;
@@ -278,7 +294,7 @@ fn damage_at(scan: &Scan, offset: u64, height: Height, found: &Found) -> Damage 
 }
 
 /// Opens all segments of a folder.
-pub(crate) fn open_segments(disk: &dyn Disk, read_only: bool) -> Result<Opened, StepError> {
+pub(crate) fn open_segments(disk: &dyn Disk, read_only: bool, loose: bool) -> Result<Opened, StepError> {
     let names = disk.list(SEGMENTS).map_err(attempt("listing the segments"))?;
     let mut heights = heights_of(&names, "seg");
     let mut report = OpenReport::default();
@@ -295,7 +311,7 @@ pub(crate) fn open_segments(disk: &dyn Disk, read_only: bool) -> Result<Opened, 
     for (number, first) in heights.iter().enumerate() {
         let last = number + 1 == heights.len();
         let segment = if last {
-            let walked = walk(disk, *first, true)?;
+            let walked = walk(disk, *first, if loose { End::Loose } else { End::Torn })?;
             report.torn = walked.torn();
             let end = walked.end;
             let segment = if read_only { walked.live } else { repair(disk, walked)? };
@@ -388,7 +404,7 @@ fn open_sealed(
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(reading(error)),
     }
-    let walked = walk(disk, first, false)?;
+    let walked = walk(disk, first, End::Whole)?;
     tracing::warn!(file = name, "the index of this segment was missing or damaged and is made again");
     report.reindexed.push(name.clone());
     if read_only {

@@ -1,11 +1,12 @@
 //! The segment log: one write and one sync per block. Layout and argument: crates/storage/DESIGN.md.
 
+mod loose;
+
 use crate::disk::{Disk, DiskFile, FolderDisk, FolderLock, Mode};
 use crate::inspect::{Inspect, inspect_on};
 use crate::live::{Live, LiveIndex, Place, SEGMENTS, Segment, index_path, segment_path};
-use crate::memory::check_next;
 use crate::open::{
-    OpenError, OpenReport, Opened, Options, StepError, attempt, open_segments, record_header_damage,
+    End, OpenError, OpenReport, Opened, Options, StepError, attempt, open_segments, record_header_damage,
     remove_unfinished, seal, walk, write_mark,
 };
 use crate::record::{
@@ -60,6 +61,10 @@ impl std::fmt::Debug for Lock {
 #[derive(Debug, Default)]
 struct Writer {
     poisoned: bool,
+    /// Blocks stand in the log that no sync has reached.
+    unsettled: bool,
+    /// The folder says that its end may be loose.
+    noted_loose: bool,
     live: Option<Growing>,
     buffer: Vec<u8>,
 }
@@ -140,8 +145,9 @@ impl SegmentStore {
     pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
         let in_folder = |error: StepError| error.in_folder(disk.as_ref());
         let lock = if options.read_only { None } else { Some(prepare(&disk)?) };
+        let noted = loose::is_noted(disk.as_ref()).map_err(in_folder)?;
         let Opened { segments, head, live, report } =
-            open_segments(disk.as_ref(), options.read_only).map_err(in_folder)?;
+            open_segments(disk.as_ref(), options.read_only, noted).map_err(in_folder)?;
         if options.read_only && segments.is_empty() {
             return Err(OpenError::NothingThere { folder: disk.name() });
         }
@@ -149,6 +155,10 @@ impl SegmentStore {
             Tables::read_only(disk.clone())
         } else {
             disk.sync_folder(SEGMENTS).map_err(attempt("syncing the segments' folder")).map_err(in_folder)?;
+            if noted {
+                // Whatever is left was made durable while it was opened.
+                loose::forget(disk.as_ref()).map_err(attempt("noting a whole log")).map_err(in_folder)?;
+            }
             Tables::open(&disk).map_err(|problem| OpenError::Tables { folder: disk.name(), problem })?
         };
         Ok(Self {
@@ -300,7 +310,13 @@ impl SegmentStore {
         Ok(record::entries(&index).any(|entry| entry == IndexEntry { key: *key, position }))
     }
 
-    fn append_to(&self, writer: &mut Writer, block: &StoredBlock, size: u64) -> io::Result<()> {
+    fn append_to(
+        &self,
+        writer: &mut Writer,
+        block: &StoredBlock,
+        size: u64,
+        durable: bool,
+    ) -> io::Result<()> {
         let full = |live: &Growing| {
             live.end > SEGMENT_HEADER_SIZE as u64 && live.end + size > self.options.segment_size_bytes
         };
@@ -318,14 +334,17 @@ impl SegmentStore {
         writer.buffer.reserve(usize::try_from(size).unwrap_or_default());
         record::encode(&header, block, &mut writer.buffer);
         live.file.write_at(growing.end, &writer.buffer)?;
-        live.file.sync()?;
+        if durable {
+            live.file.sync()?;
+        }
         let end = growing.end + size;
         live.index.write().push(offset, block.meta, block.index.iter().copied());
         *self.head.write() = Some(block.meta);
         writer.live = Some(Growing { end, ..growing.clone() });
         writer.buffer.shrink_to(BUFFER_SIZE_BYTES_MAX);
+        writer.unsettled = !durable;
         // The block is durable and visible. A mark that cannot be written makes nothing untrue: the next append fails too.
-        if let Err(error) = write_mark(live.file.as_ref(), live.salt, end) {
+        if durable && let Err(error) = write_mark(live.file.as_ref(), live.salt, end) {
             tracing::warn!(%error, "marking a segment");
         }
         Ok(())
@@ -389,7 +408,7 @@ impl SegmentStore {
             file.set_size(end).map_err(&cutting)?;
             file.sync().map_err(&cutting)?;
         }
-        let walked = walk(self.disk.as_ref(), first, true)?;
+        let walked = walk(self.disk.as_ref(), first, End::Torn)?;
         let live = Arc::new(Segment::Live(Live { file, ..walked.live }));
         segments.push(live.clone());
         *self.segments.write() = Arc::new(segments);
@@ -407,7 +426,9 @@ impl Drop for SegmentStore {
             && !self.options.read_only
         {
             // After an orderly stop every block is known to be durable, so that a damaged last one is told from a torn one.
-            let marked = write_mark(live.file.as_ref(), live.salt, *end).and_then(|()| live.file.sync());
+            let synced = if writer.unsettled { live.file.sync() } else { Ok(()) };
+            let marked = synced.and_then(|()| write_mark(live.file.as_ref(), live.salt, *end));
+            let marked = marked.and_then(|()| live.file.sync());
             if let Err(error) = marked {
                 tracing::warn!(%error, "marking a segment at the end");
             }
@@ -458,24 +479,15 @@ fn step_error(error: ReadError) -> StepError {
 
 impl Store for SegmentStore {
     fn append(&self, block: &StoredBlock) -> Result<(), AppendError> {
-        let height = block.meta.height;
-        if self.options.read_only {
-            let source = io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "this store was opened read-only");
-            return Err(AppendError::Io { height, source });
-        }
-        let mut writer = self.writer.lock();
-        if writer.poisoned {
-            return Err(AppendError::Poisoned);
-        }
-        check_next(*self.head.read(), &block.meta)?;
-        let size_bytes = RecordHeader::of(block, 0).map_or(u64::MAX, |header| header.record_size());
-        if size_bytes > RECORD_SIZE_BYTES_MAX {
-            return Err(AppendError::TooLarge { size_bytes, size_bytes_max: RECORD_SIZE_BYTES_MAX });
-        }
-        self.append_to(&mut writer, block, size_bytes).map_err(|source| {
-            writer.poisoned = true;
-            AppendError::Io { height, source }
-        })
+        self.append_as(block, true)
+    }
+
+    fn append_loose(&self, block: &StoredBlock) -> Result<(), AppendError> {
+        self.append_as(block, false)
+    }
+
+    fn settle(&self) -> Result<(), AppendError> {
+        self.settle_all()
     }
 
     fn head(&self) -> Option<BlockMeta> {

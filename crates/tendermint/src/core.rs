@@ -1,6 +1,6 @@
 //! Malachite's rules for one height after another: inputs in, effects out, no waiting.
 
-use crate::context::{At, Commit, Digest, Polka, Rules, Seats, SignedProposal, SignedVote, Skip};
+use crate::context::{At, Commit, Digest, Polka, Rules, Seats, SignedProposal, SignedVote, Skip, Voter};
 use crate::counters::{Counters, Refusal};
 use crate::message::Message;
 use crate::signing::{Checker, Pen};
@@ -12,6 +12,7 @@ use arc_malachitebft_core_types::{
     CertificateError, Round, SignedMessage, ThresholdParams, Timeout, Validity, ValueOrigin,
     VoteExtensionPolicy,
 };
+use bletchley_consensus::PeerId;
 use std::sync::Arc;
 
 /// Heights ahead of which messages are kept.
@@ -50,23 +51,29 @@ pub(crate) struct Core {
     state: State<Rules>,
     pen: Pen,
     counters: Arc<Counters>,
+    votes: bool,
 }
 
 impl Core {
-    /// Rules that begin at `height`; call [`Core::begin`] next.
-    pub(crate) fn new(pen: Pen, counters: Arc<Counters>, height: At, seats: Seats) -> Self {
+    /// Rules that begin at `height`; call [`Core::begin`] next. A member that does not vote has a seat of nobody's.
+    pub(crate) fn new(pen: Pen, counters: Arc<Counters>, height: At, seats: Seats, votes: bool) -> Self {
         let params = Params {
-            address: pen.voter(),
+            address: if votes { pen.voter() } else { Voter(PeerId::default()) },
             threshold_params: ThresholdParams::default(),
             value_payload: ValuePayload::ProposalAndParts,
             enabled: true,
         };
         let state = State::new(Rules, height, seats, params, AHEAD_HEIGHTS_MAX, AHEAD_MESSAGES_MAX);
-        Self { state, pen, counters }
+        Self { state, pen, counters, votes }
     }
 
     pub(crate) fn height(&self) -> At {
         self.state.height()
+    }
+
+    /// Whether this member votes.
+    pub(crate) const fn votes(&self) -> bool {
+        self.votes
     }
 
     pub(crate) fn seats(&self) -> &Seats {
@@ -141,7 +148,7 @@ impl Core {
 
     fn process(&mut self, input: Entry) -> Result<Vec<Output>, Error<Rules>> {
         let mut outputs = Vec::new();
-        let Self { state, pen, counters } = self;
+        let Self { state, pen, counters, .. } = self;
         let result: Result<(), Error<Rules>> = process!(
             input: input,
             state: state,

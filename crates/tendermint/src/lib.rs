@@ -35,7 +35,7 @@ mod worker;
 
 pub use counters::{Counters, Refusal};
 pub use engine::Tendermint;
-pub use message::{decodes, examples, seal_decodes};
+pub use message::{decodes, examples, seal_decodes, seal_holds};
 pub use settings::Settings;
 
 /// Name in the genesis document.

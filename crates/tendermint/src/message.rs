@@ -3,7 +3,7 @@
 use crate::codec::{Decoded, Malformed, Reader, SIGNATURES_MAX, Writer};
 use crate::context::{At, Commit, Digest, Polka, SignedProposal, SignedVote, Skip};
 use bletchley_consensus::Payload;
-use bletchley_primitives::{B256, Bytes, Height, decode_bounded};
+use bletchley_primitives::{B256, Bytes, Height, LedgerId, decode_bounded};
 
 /// First byte of every message: the version of the format.
 const VERSION: u8 = 1;
@@ -151,6 +151,21 @@ impl Seal {
     pub(crate) fn digest(bytes: &[u8]) -> Decoded<B256> {
         Reader(bytes).hash()
     }
+}
+
+/// Whether the votes beside a final block are those of two thirds of `validators` and more for the payload `digest`.
+#[must_use]
+pub fn seal_holds(
+    ledger: LedgerId,
+    validators: &bletchley_consensus::Validators,
+    height: Height,
+    digest: &B256,
+    seal: &[u8],
+) -> bool {
+    let (Ok(seal), Some(seats)) = (Seal::decode(height, seal), crate::context::Seats::new(validators)) else {
+        return false;
+    };
+    seal.0.value_id.0 == *digest && crate::signing::Checker::new(ledger).commit(&seats, &seal.0).is_ok()
 }
 
 /// For fuzzing: one message of every kind, and a seal.

@@ -30,6 +30,8 @@ pub struct Settings {
     pub answer: Duration,
     /// How far in the future a block's time may lie.
     pub drift: Duration,
+    /// The last epoch in which this member only follows: it may have voted there before its data was lost.
+    pub abstains_through: Option<u64>,
 }
 
 impl Settings {
@@ -54,6 +56,7 @@ impl Settings {
             patience: Duration::from_millis(250),
             answer: Duration::from_millis(1_000),
             drift: Duration::from_secs(5),
+            abstains_through: None,
         }
     }
 }

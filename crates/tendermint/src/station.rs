@@ -209,10 +209,10 @@ impl Station {
         }
         self.begun = true;
         let at = At(self.height);
-        let mut core = self
-            .core
-            .take()
-            .unwrap_or_else(|| Core::new(self.pen.clone(), self.counters.clone(), at, seats.clone()));
+        let votes = self.settings.abstains_through.is_none_or(|last| epoch > last);
+        let make = || Core::new(self.pen.clone(), self.counters.clone(), at, seats.clone(), votes);
+        let kept = self.core.take().filter(|core| core.votes() == votes);
+        let mut core = kept.unwrap_or_else(make);
         let begun = core.begin(at, seats, entries);
         self.core = Some(core);
         let outputs = begun.map_err(|error| self.halt(&error.to_string()))?;

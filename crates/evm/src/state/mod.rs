@@ -13,6 +13,7 @@
 //!   consumes it, and why its holder must not call `commit`, `rewind` or `intervene` before dropping it.
 
 mod account;
+mod adopt;
 mod changes;
 mod flat;
 mod history;

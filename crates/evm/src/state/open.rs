@@ -204,7 +204,7 @@ fn decode_code(hash: B256, bytes: &[u8]) -> Result<Bytecode, &'static str> {
 }
 
 /// The changes that a stored diff makes to the state before it.
-fn decode_changes(flat: &Flat, diff: &[u8]) -> Result<BlockChanges, &'static str> {
+pub(super) fn decode_changes(flat: &Flat, diff: &[u8]) -> Result<BlockChanges, &'static str> {
     const NOT_CANONICAL: &str = "they are not in canonical form";
     let mut changes = BlockChanges::default();
     for change in DiffReader::new(diff).map_err(|_| NOT_CANONICAL)? {

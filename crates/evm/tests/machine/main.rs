@@ -10,6 +10,7 @@
 )]
 
 mod above;
+mod adopting;
 mod anchors;
 mod blocks;
 mod checkpoints;

@@ -11,6 +11,12 @@ pub(super) struct Changes {
     found: Vec<(Height, ValidatorSet)>,
 }
 
+impl crate::catchup::Certified for Certificates {
+    fn certified(&self) -> Height {
+        Self::certified(self)
+    }
+}
+
 impl FinalityReader for Certificates {
     fn certificate(&self, height: Height) -> Result<Option<Certificate>, FinalityReadError> {
         if let Some(fresh) = self.gathering.lock().fresh.get(&height) {

@@ -37,6 +37,13 @@ struct Start {
     /// Run every cryptlet in a confined process, whatever the configuration says.
     #[arg(long)]
     confine: bool,
+    /// When joining or coming back, execute every block instead of taking over state that the validators certified.
+    #[arg(long)]
+    replay: bool,
+    /// Vote at once though this folder is older than what this member signed. Only when it did not vote since the copy was
+    /// made, or when more than a third of the validators wait for the end of an epoch that can never come.
+    #[arg(long)]
+    vote_at_once: bool,
     /// Stop when the standard input closes: for whoever starts nodes as children.
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
@@ -73,6 +80,8 @@ impl Start {
             endpoints: file.endpoints,
             archive: file.archive || self.archive,
             cryptlets: file.cryptlets.confining(self.confine),
+            replay: file.replay || self.replay,
+            votes_at_once: self.vote_at_once,
         };
         let node = Node::start(config, &|step| output.progress(step))?;
         announce::node(&node, output);

@@ -51,6 +51,9 @@ pub(super) struct Up {
     /// Run every cryptlet in a confined process, those that ship with the node too.
     #[arg(long)]
     confine: bool,
+    /// Members that are behind execute every block instead of taking over state that the validators certified.
+    #[arg(long)]
+    replay: bool,
     #[command(flatten)]
     log: log::LogOptions,
     /// Folder of the node, or of all members.
@@ -110,6 +113,8 @@ impl Up {
             endpoints: BTreeMap::new(),
             archive: self.archive,
             cryptlets: Cryptlets::default().confining(self.confine),
+            replay: self.replay,
+            votes_at_once: false,
         };
         let node = Node::start(config, &|step| output.progress(step))?;
         announce::node(&node, output);
@@ -166,7 +171,7 @@ impl Up {
             .iter()
             .map(|member| Launch { name: member.name.clone(), data: data.member(&member.name) })
             .collect();
-        let options = [(self.archive, "--archive"), (self.confine, "--confine")];
+        let options = [(self.archive, "--archive"), (self.confine, "--confine"), (self.replay, "--replay")];
         let options: Vec<String> =
             options.into_iter().filter(|(asked, _)| *asked).map(|(_, option)| option.to_owned()).collect();
         let signals = Signals::catch()?;

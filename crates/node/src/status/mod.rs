@@ -12,6 +12,7 @@ pub(crate) use board::{History, Line, Tone, board};
 pub(crate) use members::{MemberView, Members};
 pub use observatory::{LedgerSources, NodeSources, Observatory, Probed};
 pub use quorum::{NoQuorum, QuorumWatch};
+pub(crate) use report::grouped;
 pub use report::{
     CallCounts, LedgerStatus, PeerStatus, PoolCounts, RecentFinality, StatusReport, SyncProgress,
     ValidatorStatus,

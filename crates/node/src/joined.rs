@@ -17,7 +17,7 @@ use bletchley_cryptlet::keys::Signer;
 use bletchley_evm::{ClaimedTx, EvmLedger};
 use bletchley_ledger::{Machine, SharedStore};
 use bletchley_net::Circle;
-use bletchley_primitives::{Bytes, LedgerId, keccak256};
+use bletchley_primitives::{Address, Bytes, LedgerId, keccak256};
 use bletchley_tendermint::Counters;
 use bletchley_token::{TokenMachine, Transaction};
 use std::sync::Arc;
@@ -134,6 +134,41 @@ impl Beside {
     }
 }
 
+/// A ledger that has caught up, and serves others.
+struct Caught {
+    serving: Serving,
+    watch: Watch,
+    /// The last epoch in which this member only follows.
+    abstains: Option<u64>,
+}
+
+/// Serves other members, and takes in what this one misses.
+fn come_up(joining: &Joining, network: &MemberNetwork, me: Address, sync: CountedLine) -> Result<Caught> {
+    let Joining { name, ledger, machine, store, schedule, protocol, .. } = joining;
+    let guard = protocol.clone();
+    let subject = Subject {
+        name: name.clone(),
+        ledger: *ledger,
+        machine: machine.clone(),
+        store: store.clone(),
+        schedule: schedule.clone(),
+        read_header: joining.kind.read_header(),
+        seal_holds: seal_check(joining.agreement.engine, *ledger, schedule.clone()),
+        knows_rules: Arc::new(move |height| guard.check(height)),
+        me,
+        has_engine_files: network.has_engine_files(*ledger),
+    };
+    let server = Server::new(store.clone(), schedule.epoch_blocks());
+    let (serving, exchange) = Serving::start(name, server, sync.post.clone())
+        .with_context(|| format!("starting to serve ledger {name}"))?;
+    sync.listen(exchange.clone());
+    let abstains = catch_up(&subject, &exchange, network.desk(), Times::default())?.abstains_through;
+    let desk = network.desk().clone();
+    let watch = Watch::start(name, exchange, machine.clone(), schedule.clone(), desk)
+        .with_context(|| format!("starting to watch ledger {name}"))?;
+    Ok(Caught { serving, watch, abstains })
+}
+
 /// Puts a ledger on the network and starts its engine there.
 ///
 /// # Errors
@@ -144,23 +179,11 @@ pub(crate) fn join(
     identity: &Identity,
     report: &Ended,
 ) -> Result<(EngineThread, Beside)> {
-    let Joining {
-        name,
-        ledger,
-        machine,
-        store,
-        agreement,
-        schedule,
-        circle,
-        kind,
-        meter,
-        counting,
-        misbehaviours,
-        protocol,
-    } = joining;
-    let mut ports = network.join(ledger, &circle).with_context(|| format!("ledger {name}"))?;
-    let (meters, names) = counting;
-    let counted = |line| CountedLine::new(line, &meters, &names);
+    let name = joining.name.clone();
+    let joined = network.join(joining.ledger, &joining.circle);
+    let mut ports = joined.with_context(|| format!("ledger {name}"))?;
+    let (meters, names) = &joining.counting;
+    let counted = |line| CountedLine::new(line, meters, names);
     let mut lines: Vec<CountedLine> = std::mem::take(&mut ports.lines).into_iter().map(counted).collect();
     let mut line = |protocol: Protocol| {
         let at = lines.iter().position(|line| line.protocol == protocol);
@@ -169,27 +192,10 @@ pub(crate) fn join(
     };
     let (transactions, checkpoints) = (line(Protocol::Transactions)?, line(Protocol::Checkpoints)?);
     let validator = identity.keys.validator.clone();
-    let subject = Subject {
-        name: name.clone(),
-        ledger,
-        machine: machine.clone(),
-        store: store.clone(),
-        schedule: schedule.clone(),
-        read_header: kind.read_header(),
-        seal_holds: seal_check(agreement.engine, ledger, schedule.clone()),
-        me: validator.address(),
-        has_engine_files: network.has_engine_files(ledger),
-    };
     let sync = line(Protocol::Sync)?;
-    let server = Server::new(store.clone(), schedule.epoch_blocks());
-    let (serving, exchange) = Serving::start(&name, server, sync.post.clone())
-        .with_context(|| format!("starting to serve ledger {name}"))?;
-    sync.listen(exchange.clone());
-    let caught_up = catch_up(&subject, &exchange, network.desk(), Times::default())?;
-    let desk = network.desk().clone();
-    let watch = Watch::start(&name, exchange.clone(), machine.clone(), schedule.clone(), desk)
-        .with_context(|| format!("starting to watch ledger {name}"))?;
-    let abstains = caught_up.abstains_through;
+    let Caught { serving, watch, abstains } = come_up(&joining, network, validator.address(), sync)?;
+    let Joining { ledger, machine, store, agreement, schedule, kind, meter, misbehaviours, protocol, .. } =
+        joining;
     let (engine, counters) = engine_of(agreement, ledger, schedule.clone(), ports, abstains)?;
     let certificates = Certificates::open(CertificatesParts {
         ledger,

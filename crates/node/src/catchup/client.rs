@@ -4,7 +4,7 @@ use super::chain::{Chain, Sets};
 use super::exchange::{Event, Exchange};
 use super::fetch::Fetch;
 use super::peers::Peers;
-use super::taker::{SealHolds, Way};
+use super::taker::{KnowsRules, SealHolds, Way};
 use super::{Desk, GAP_BLOCKS, abstain};
 use crate::certificates::ReadHeader;
 use bletchley_consensus::{PeerId, Schedule, To, epoch_of};
@@ -34,6 +34,8 @@ pub(crate) struct Subject {
     pub(crate) read_header: ReadHeader,
     /// Whether what its engine keeps beside a block holds.
     pub(crate) seal_holds: SealHolds,
+    /// Whether this program knows the rules of a block.
+    pub(crate) knows_rules: KnowsRules,
     /// Who this member is when it signs checkpoints.
     pub(crate) me: Address,
     /// Whether its engine has files of its own for this ledger.

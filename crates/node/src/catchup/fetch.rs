@@ -84,6 +84,7 @@ impl<'c, 'a> Fetch<'c, 'a> {
             way: way.clone(),
             store: subject.store.clone(),
             seal_holds: subject.seal_holds.clone(),
+            knows_rules: subject.knows_rules.clone(),
             events: self.client.sender.clone(),
         };
         let (deliver, deliveries) = channel::<Delivery>();

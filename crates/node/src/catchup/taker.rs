@@ -26,6 +26,9 @@ const IDLE: Duration = Duration::from_millis(250);
 /// Whether what an engine keeps beside a block of this digest holds.
 pub(crate) type SealHolds = Arc<dyn Fn(Height, &B256, &[u8]) -> bool + Send + Sync>;
 
+/// Whether this program knows the rules of the block at a height, and if not, what to do.
+pub(crate) type KnowsRules = Arc<dyn Fn(Height) -> Result<(), String> + Send + Sync>;
+
 /// Blocks of one member, with their final headers.
 pub(super) struct Delivery {
     pub(super) peer: PeerId,
@@ -96,6 +99,7 @@ pub(super) struct Taker {
     pub(super) way: Way,
     pub(super) store: SharedStore,
     pub(super) seal_holds: SealHolds,
+    pub(super) knows_rules: KnowsRules,
     pub(super) events: Sender<Event>,
 }
 
@@ -203,6 +207,7 @@ impl Taker {
         before: B256,
     ) -> Result<B256, Fault> {
         let height = header.link.height;
+        (self.knows_rules)(height).map_err(Fault::Ours)?;
         let digest = Payload::new(before, height, block_of(header, &parts)).digest();
         if !(self.seal_holds)(height, &digest, &parts.seal) {
             return Err(Fault::Theirs("its seal is not that of what the members agreed on".to_owned()));

@@ -227,6 +227,7 @@ impl World {
             schedule: Arc::new(Changing),
             read_header: token_header_link,
             seal_holds: Arc::new(|_, digest, seal| seal == digest.as_slice()),
+            knows_rules: Arc::new(|_| Ok(())),
             me,
             has_engine_files: false,
         };

@@ -160,6 +160,7 @@ fn report(desk: &Desk, running: &Running, consortium: &str, uptime: Duration) ->
         uptime_seconds: uptime.as_secs(),
         ready: false,
         reasons: desk.lines(),
+        warnings: Vec::new(),
         unregistered: None,
         misbehaviours: Vec::new(),
         ledgers: desk.ledgers(),

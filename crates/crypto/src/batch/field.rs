@@ -171,7 +171,7 @@ pub(super) fn invert_all(numbers: &mut [Field], scratch: &mut Vec<Field>) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::needless_range_loop)]
     use super::*;
     use k256::elliptic_curve::ff::PrimeField as _;
     use proptest::prelude::*;

@@ -48,8 +48,9 @@ use crate::{
 /// Name of this implementation of the Container seam.
 pub const CONTAINER_NAME: &str = "wasm-confined";
 
-/// Private memory of a worker beside its cryptlet's own and its compiled code: engine, tables, records.
-pub const WORKER_DATA_SIZE_BYTES: u64 = 48 << 20;
+/// Private memory of a worker beside its cryptlet's own and its compiled code: engine, tables, records, and what the
+/// allocator takes in advance, which it does in steps of 32 MiB.
+pub const WORKER_DATA_SIZE_BYTES: u64 = 128 << 20;
 /// Processor time of a worker over its life.
 pub const WORKER_CPU_S_MAX: u64 = 600;
 /// Private memory of a worker that compiles.

@@ -234,6 +234,8 @@ unsafe fn grow_up(
     // SAFETY: system calls over memory that outlives them.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+        // What a terminal sends to the node is the node's to act on.
+        libc::setsid();
         for (path, text) in &cradle.maps {
             // Fails where there is no user namespace, which changes nothing then.
             let file = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);

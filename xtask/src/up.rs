@@ -1,7 +1,7 @@
 //! `cargo xtask up`: from a fresh machine to a running consortium.
 
 use crate::place::Place;
-use crate::{run, say};
+use crate::{run, say, tools};
 use anyhow::{Result, bail};
 use clap::Args;
 use std::process::Command;
@@ -44,24 +44,12 @@ fn ensure_c_compiler() -> Result<()> {
         say::step("found a C compiler");
         return Ok(());
     }
-    if !run::is_on_path("apt-get") || !is_superuser() {
+    if !run::is_on_path("apt-get") || !tools::is_superuser() {
         bail!(
             "there is no C compiler on PATH; install one, for example `sudo apt-get install gcc libc6-dev` or \
              `xcode-select --install`, and run this again"
         );
     }
     say::step("installing a C compiler with apt-get");
-    run::to_the_end(Command::new("apt-get").args(["update", "-q"]))?;
-    run::to_the_end(Command::new("apt-get").args([
-        "install",
-        "-y",
-        "-q",
-        "--no-install-recommends",
-        "gcc",
-        "libc6-dev",
-    ]))
-}
-
-fn is_superuser() -> bool {
-    run::output_of(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+    tools::apt_install(&["gcc", "libc6-dev"])
 }

@@ -1,6 +1,7 @@
 //! Assembles ledgers, fabric and interfaces into the bletchley binary; the only crate that names concrete choices.
 
 pub mod accounts;
+pub mod attest;
 mod bootstrap;
 mod calls;
 mod catchup;

@@ -12,7 +12,7 @@ const ROWS: &[&[&str]] = &[
     &["bletchley-consensus"],
     &["bletchley-consortium"],
     &["bletchley-storage", "bletchley-net"],
-    &["bletchley-evm", "bletchley-token", "bletchley-simplex", "bletchley-tendermint"],
+    &["bletchley-attest", "bletchley-evm", "bletchley-token", "bletchley-simplex", "bletchley-tendermint"],
     &["bletchley-cryptlet"],
     &["bletchley-api", "bletchley-kit"],
     &["bletchley-node"],

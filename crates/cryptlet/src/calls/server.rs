@@ -226,7 +226,7 @@ fn admitted(shared: &Shared, peer: PeerId, ask: &Ask, evidence: &Evidence) -> Re
         return Err(Refused::new(RefusalCode::NotAHost, words));
     }
     let admitted = view
-        .admit(receipt.cryptlet, receipt.caller, &receipt.method)
+        .admit(receipt.cryptlet, receipt.caller, &receipt.method, receipt.as_of_ms)
         .map_err(|refusal| Refused::new(RefusalCode::NotAllowed, refusal))?;
     if receipt.package != admitted.package.release.package || evidence.fuel_max != admitted.fuel_max() {
         let words = format!("the cryptlet stands for package {} here", admitted.package.release.package);

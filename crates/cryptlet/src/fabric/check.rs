@@ -107,6 +107,14 @@ pub enum ReceiptProblem {
     /// Signed by one who is not a host that counts.
     #[error("{0} signed as a host, but the registry and its policy name no such host")]
     Host(Address),
+    /// Signed by a host whose attestation result did not hold then.
+    #[error("host {host} has no attestation result that holds at {as_of_ms} ms")]
+    Attestation {
+        /// The host.
+        host: Address,
+        /// As of when the receipt is.
+        as_of_ms: TimestampMs,
+    },
     /// Hosts repeat, or are not in ascending order.
     #[error("its hosts are not in ascending order without repetition")]
     HostOrder,
@@ -156,7 +164,7 @@ pub(super) fn check_place(signed: &SignedReceipt, place: &Place) -> Result<(), R
 /// A refusal must be exactly what the registry gives for this call at this place.
 fn check_refusal(signed: &SignedReceipt, place: &Place, view: &AnchorView) -> Result<(), ReceiptProblem> {
     let receipt = &signed.receipt;
-    let refusal = match view.admit(receipt.cryptlet, receipt.caller, &receipt.method) {
+    let refusal = match view.admit(receipt.cryptlet, receipt.caller, &receipt.method, place.time_ms) {
         Ok(_) => return Err(ReceiptProblem::NotRefused("the call may run".to_owned())),
         Err(refusal) => refusal.to_string(),
     };
@@ -227,6 +235,9 @@ pub(super) fn check_signers(
     let mut before: Option<Address> = None;
     for host in hosts.iter().copied() {
         let entry = view.host(host).ok_or(ReceiptProblem::Host(host))?;
+        if view.host_at(host, receipt.as_of_ms).is_none() {
+            return Err(ReceiptProblem::Attestation { host, as_of_ms: receipt.as_of_ms });
+        }
         if before.is_some_and(|before| before >= host) {
             return Err(ReceiptProblem::HostOrder);
         }
@@ -323,7 +334,7 @@ pub(super) fn check_shared(shared: &Shared, signed: &SignedReceipt) -> Result<Ve
     };
     let view = shared.view(shared.parts.registry.anchor());
     check_place(signed, &place)?;
-    let admitted = view.admit(receipt.cryptlet, receipt.caller, &receipt.method)?;
+    let admitted = view.admit(receipt.cryptlet, receipt.caller, &receipt.method, receipt.as_of_ms)?;
     check_admitted(signed, &admitted)?;
     let digest = receipt.signing_digest();
     let items: Vec<_> = signed.signatures.iter().map(|signature| (digest, *signature)).collect();
@@ -346,7 +357,7 @@ fn check_unsigned(
         return check_refusal(signed, place, view).map(|()| None);
     }
     let receipt = &signed.receipt;
-    let admitted = view.admit(receipt.cryptlet, receipt.caller, &receipt.method)?;
+    let admitted = view.admit(receipt.cryptlet, receipt.caller, &receipt.method, receipt.as_of_ms)?;
     check_admitted(signed, &admitted)?;
     Ok(Some(admitted))
 }

@@ -24,7 +24,7 @@ use bletchley_ledger::{
     Anchor, Answer, Call, CallBounds, CallId, Delegate, DelegationRecord, Place, Receipt, RecordError,
     Refusal, SignedReceipt,
 };
-use bletchley_primitives::Signature;
+use bletchley_primitives::{Signature, TimestampMs};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 pub use check::ReceiptProblem;
@@ -303,10 +303,10 @@ impl Shared {
         pinned.unwrap_or_else(|| self.pin_newest())
     }
 
-    /// Positions of the hosts here that count at this view, those with one profile together.
-    fn usable_hosts(&self, view: &AnchorView) -> Vec<Arc<dyn Host>> {
+    /// The hosts here that count at this view and time.
+    fn usable_hosts(&self, view: &AnchorView, at: TimestampMs) -> Vec<Arc<dyn Host>> {
         let counts = |host: &&Arc<dyn Host>| {
-            view.host(host.address()).is_some_and(|entry| entry.profile == host.profile())
+            view.host_at(host.address(), at).is_some_and(|entry| entry.profile == host.profile())
         };
         self.parts.hosts.iter().filter(counts).cloned().collect()
     }
@@ -363,7 +363,7 @@ impl Delegate for Fabric {
     fn poll(&self, call: &Call, place: &Place) -> Answer {
         let view = self.shared.pinned();
         *self.shared.newest.lock() = Some(*place);
-        let admitted = match view.admit(call.cryptlet, call.caller, &call.method) {
+        let admitted = match view.admit(call.cryptlet, call.caller, &call.method, place.time_ms) {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 return Answer::Ready(Arc::new(SignedReceipt::refused(call, place, &refusal.to_string())));
@@ -396,11 +396,11 @@ impl Delegate for Fabric {
     fn run(&self, call: &Call, place: &Place) -> Result<SignedReceipt, Refusal> {
         check_bounds(call)?;
         let view = self.shared.view(self.shared.parts.registry.anchor());
-        let admitted = match view.admit(call.cryptlet, call.caller, &call.method) {
+        let admitted = match view.admit(call.cryptlet, call.caller, &call.method, place.time_ms) {
             Ok(admitted) => admitted,
             Err(refusal) => return Ok(SignedReceipt::refused(call, place, &refusal.to_string())),
         };
-        let hosts = self.shared.usable_hosts(&view);
+        let hosts = self.shared.usable_hosts(&view, place.time_ms);
         if hosts.is_empty() {
             return Err(Refusal::Bounds("this node has no host that the registry's policy names".to_owned()));
         }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use alloy_primitives::{Address, B256};
+use bletchley_attest::{AppraisalPolicy, Kind};
 use bletchley_ledger::Anchor;
+use bletchley_primitives::{Height, TimestampMs};
 use parking_lot::RwLock;
 
 use crate::{
@@ -23,8 +25,21 @@ pub(crate) struct AnchorView {
     registry: Arc<dyn RegistryView>,
     policy: Option<Arc<Policy>>,
     /// Hosts that the policy names, that are registered, and whose evidence counts.
-    hosts: BTreeMap<Address, Arc<HostEntry>>,
+    hosts: BTreeMap<Address, Counted>,
     resolved: RwLock<HashMap<B256, Option<Resolved>>>,
+}
+
+/// A host that counts.
+struct Counted {
+    entry: Arc<HostEntry>,
+    /// From when on and until when its attestation result holds; nothing where none is asked for.
+    attested: Option<(TimestampMs, TimestampMs)>,
+}
+
+impl Counted {
+    fn holds(&self, at: TimestampMs) -> bool {
+        self.attested.is_none_or(|(from, to)| from <= at && at < to)
+    }
 }
 
 /// A call that may run: by this package, under this policy.
@@ -45,12 +60,16 @@ impl AnchorView {
     pub(crate) fn new(registry: Arc<dyn RegistryView>, anchor: Anchor) -> Self {
         let policy = registry.policy(anchor.height);
         let mut hosts = BTreeMap::new();
+        let appraisal = registry.appraisal(anchor.height);
         if let Some(policy) = &policy {
             for address in &policy.hosts {
                 let entry = registry.host(*address, anchor.height);
-                if let Some(entry) = entry.filter(|entry| policy.accepts_evidence(&entry.evidence)) {
-                    hosts.insert(*address, entry);
-                }
+                let entry = entry.filter(|entry| policy.accepts_evidence(&entry.evidence));
+                let counted = entry.and_then(|entry| {
+                    attested(&*registry, &entry, appraisal.as_deref(), anchor.height)
+                        .map(|attested| Counted { entry, attested })
+                });
+                hosts.extend(counted.map(|counted| (*address, counted)));
             }
         }
         Self { anchor, registry, policy, hosts, resolved: RwLock::default() }
@@ -60,9 +79,14 @@ impl AnchorView {
         self.anchor
     }
 
-    /// The host with this address, if it counts.
+    /// The host with this address, if it counts while its attestation result holds.
     pub(crate) fn host(&self, address: Address) -> Option<&Arc<HostEntry>> {
-        self.hosts.get(&address)
+        self.hosts.get(&address).map(|counted| &counted.entry)
+    }
+
+    /// The host with this address, if it counts at this time.
+    pub(crate) fn host_at(&self, address: Address, at: TimestampMs) -> Option<&Arc<HostEntry>> {
+        self.hosts.get(&address).filter(|counted| counted.holds(at)).map(|counted| &counted.entry)
     }
 
     /// Addresses of the hosts that count, in ascending order.
@@ -75,15 +99,16 @@ impl AnchorView {
         self.registry.instance(package, host, self.anchor.height)
     }
 
-    /// Whether a call may run. The order of the checks decides which refusal stands in the record.
+    /// Whether a call may run as of this time. The order of the checks decides which refusal stands in the record.
     pub(crate) fn admit(
         &self,
         cryptlet: B256,
         caller: Address,
         method: &str,
+        at: TimestampMs,
     ) -> Result<Admitted, CallRefusal> {
         let policy = self.policy.as_ref().ok_or(CallRefusal::NoPolicy)?;
-        let usable = self.hosts.len() as u64;
+        let usable = self.hosts.values().filter(|counted| counted.holds(at)).count() as u64;
         if usable < policy.quorum {
             return Err(CallRefusal::Hosts { quorum: policy.quorum, usable });
         }
@@ -117,4 +142,22 @@ impl AnchorView {
         }
         resolved
     }
+}
+
+/// Whether a host's evidence was accepted, and between which times that holds; nothing inside where none is asked for.
+/// Where the registry has an appraisal policy, every host needs a result under that very policy. Where it has none,
+/// nobody can have looked at evidence, so only that counts which shows nothing and says so.
+fn attested(
+    registry: &dyn RegistryView,
+    entry: &HostEntry,
+    appraisal: Option<&AppraisalPolicy>,
+    height: Height,
+) -> Option<Option<(TimestampMs, TimestampMs)>> {
+    let Some(policy) = appraisal else {
+        return (entry.evidence == Kind::Software.name()).then_some(None);
+    };
+    let signed = registry.attestation(entry.host, height)?;
+    let result = &signed.result;
+    let is_of_it = result.policy == policy.digest() && result.kind.name() == entry.evidence;
+    is_of_it.then_some(Some((result.at, result.expires)))
 }

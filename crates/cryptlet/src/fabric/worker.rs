@@ -47,7 +47,7 @@ fn run(shared: &Shared, mut job: Job) {
     let timeout = Duration::from_millis(job.work.timeout_ms);
     let deadline = *job.deadline.get_or_insert_with(|| started.checked_add(timeout).unwrap_or(started));
     let view = shared.pinned();
-    let hosts = shared.usable_hosts(&view);
+    let hosts = shared.usable_hosts(&view, job.work.place.time_ms);
     let trouble = match attempt(shared, &view, &hosts, &mut job, deadline) {
         Ok(done) => return finish(shared, &job, done),
         Err(trouble) => trouble,
@@ -163,7 +163,8 @@ fn elsewhere(
     let profile = executor.profile();
     let own: Vec<_> = shared.parts.hosts.iter().map(|host| host.address()).collect();
     let suits = |host: &Address| {
-        !own.contains(host) && view.host(*host).is_some_and(|entry| entry.profile == profile)
+        !own.contains(host)
+            && view.host_at(*host, claim.work.place.time_ms).is_some_and(|entry| entry.profile == profile)
     };
     let hosts = ranked(claim.work.call.id(), others.hosts().into_iter().filter(suits));
     others.confirm(claim, &hosts, needed, deadline)

@@ -37,6 +37,8 @@ pub enum KeyPurpose {
     Validator = 6,
     /// Seeds the key that a node proves to the nodes of other members.
     Peer = 7,
+    /// Signs attestation results as a verifier.
+    Verifier = 8,
 }
 
 impl KeyPurpose {
@@ -51,6 +53,7 @@ impl KeyPurpose {
             Self::Account => "account",
             Self::Validator => "validator",
             Self::Peer => "peer",
+            Self::Verifier => "verifier",
         }
     }
 }

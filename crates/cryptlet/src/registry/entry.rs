@@ -4,8 +4,9 @@
 
 use alloy_primitives::{Address, B256, Bytes};
 use alloy_rlp::{Decodable, Encodable, RlpDecodable, RlpEncodable};
+use bletchley_attest::{AppraisalPolicy, AppraisalPolicyError, ResultError, SignedResult};
 use bletchley_crypto::{Domain, RecoverError, recover};
-use bletchley_primitives::{DecodeError, LedgerId, Signature, decode_bounded, keccak256};
+use bletchley_primitives::{DecodeError, LedgerId, Signature, TimestampMs, decode_bounded, keccak256};
 
 use crate::{
     header,
@@ -202,6 +203,32 @@ pub struct Instance {
     pub key: Address,
 }
 
+/// What a verifier made of a host's evidence. Signed by the host; the result inside is signed by the verifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attestation {
+    /// How many results of this host came before, so that none can be repeated.
+    pub sequence: u64,
+    /// The result. The statement that it names stands in content stores, and whoever has it can appraise it again.
+    pub signed: SignedResult,
+}
+
+#[derive(RlpEncodable, RlpDecodable)]
+struct EncodedAttestation {
+    sequence: u64,
+    signed: Bytes,
+}
+
+impl Attestation {
+    fn encode(&self) -> Vec<u8> {
+        alloy_rlp::encode(EncodedAttestation { sequence: self.sequence, signed: self.signed.encode().into() })
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+        let EncodedAttestation { sequence, signed } = decode_bounded(bytes, PAYLOAD_SIZE_BYTES_MAX)?;
+        Ok(Self { sequence, signed: SignedResult::decode(&signed)? })
+    }
+}
+
 /// One entry of the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -215,6 +242,10 @@ pub enum Entry {
     Policy(Policy),
     /// A cryptlet's key on one host.
     Instance(Instance),
+    /// What is asked of hosts' evidence. Signed by an administrator.
+    Appraisal(AppraisalPolicy),
+    /// That a host's evidence was accepted.
+    Attestation(Attestation),
 }
 
 /// Why an entry is not accepted.
@@ -323,6 +354,23 @@ pub enum EntryError {
     /// The policy contradicts itself.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The appraisal policy contradicts itself.
+    #[error(transparent)]
+    Appraisal(#[from] AppraisalPolicyError),
+    /// The attestation result is worth nothing here.
+    #[error(transparent)]
+    Result(#[from] ResultError),
+    /// There is no appraisal policy yet.
+    #[error("the registry has no appraisal policy yet; an administrator registers one first")]
+    NoAppraisal,
+    /// Older than the one that is registered.
+    #[error("the attestation result is of {found} ms, one of {newest} ms is registered; attest again")]
+    OlderResult {
+        /// When the one that is registered was made.
+        newest: TimestampMs,
+        /// When this one was made.
+        found: TimestampMs,
+    },
 }
 
 #[derive(RlpEncodable, RlpDecodable)]
@@ -342,6 +390,8 @@ impl Entry {
             Self::Host(_) => "host",
             Self::Policy(_) => "policy",
             Self::Instance(_) => "instance",
+            Self::Appraisal(_) => "appraisal",
+            Self::Attestation(_) => "attestation",
         }
     }
 
@@ -352,6 +402,8 @@ impl Entry {
             Self::Host(_) => 3,
             Self::Policy(_) => 4,
             Self::Instance(_) => 5,
+            Self::Appraisal(_) => 6,
+            Self::Attestation(_) => 7,
         }
     }
 
@@ -362,6 +414,8 @@ impl Entry {
             Self::Host(host) => alloy_rlp::encode(host),
             Self::Policy(policy) => alloy_rlp::encode(policy),
             Self::Instance(instance) => alloy_rlp::encode(instance),
+            Self::Appraisal(policy) => policy.encode(),
+            Self::Attestation(attestation) => attestation.encode(),
         }
         .into()
     }
@@ -389,7 +443,7 @@ pub struct SignedEntry {
     /// What is registered.
     pub entry: Entry,
     /// Release and status: the publisher's (or an administrator's). Host: the host's, then an administrator's.
-    /// Policy: an administrator's. Instance: the host's.
+    /// Policy and appraisal: an administrator's. Instance and attestation: the host's.
     pub signatures: Vec<Signature>,
 }
 
@@ -418,10 +472,12 @@ impl SignedEntry {
             3 => Entry::Host(decode_bounded(body, most)?),
             4 => Entry::Policy(decode_bounded(body, most)?),
             5 => Entry::Instance(decode_bounded(body, most)?),
+            6 => Entry::Appraisal(AppraisalPolicy::decode(body)?),
+            7 => Entry::Attestation(Attestation::decode(body)?),
             other => return Err(DecodeError::Malformed(format!("registry entry of kind {other}")).into()),
         };
         match &entry {
-            Entry::Release(_) | Entry::Instance(_) => {}
+            Entry::Release(_) | Entry::Instance(_) | Entry::Appraisal(_) | Entry::Attestation(_) => {}
             Entry::Status(change) => check_text("reason", &change.reason)?,
             Entry::Host(host) => host.check()?,
             Entry::Policy(policy) => policy.check()?,

@@ -6,12 +6,13 @@ use std::{
 };
 
 use alloy_primitives::{Address, B256};
+use bletchley_attest::{AppraisalPolicy, SignedResult};
 use bletchley_primitives::{Height, LedgerId, keccak256};
 use semver::Version;
 
 use super::{
-    Entry, EntryError, HostEntry, Instance, Release, ReleaseStatus, Resolved, SignedEntry, StatusChange,
-    Votes,
+    Attestation, Entry, EntryError, HostEntry, Instance, Release, ReleaseStatus, Resolved, SignedEntry,
+    StatusChange, Votes,
 };
 use crate::{manifest::Manifest, package::PackageId, policy::Policy};
 
@@ -84,6 +85,8 @@ pub struct Index {
     policies: Vec<(Height, Arc<Policy>)>,
     /// Keys of a package on a host, oldest first.
     instances: BTreeMap<(B256, Address), Vec<(Height, Address)>>,
+    appraisals: Vec<(Height, Arc<AppraisalPolicy>)>,
+    attestations: BTreeMap<Address, Vec<(Height, Arc<SignedResult>)>>,
 }
 
 impl Index {
@@ -99,6 +102,8 @@ impl Index {
             hosts: BTreeMap::new(),
             policies: Vec::new(),
             instances: BTreeMap::new(),
+            appraisals: Vec::new(),
+            attestations: BTreeMap::new(),
         }
     }
 
@@ -149,6 +154,8 @@ impl Index {
             Entry::Host(host) => self.check_host(signed, host, NOW),
             Entry::Policy(policy) => self.check_policy(signed, policy, NOW),
             Entry::Instance(instance) => self.check_instance(signed, instance),
+            Entry::Appraisal(policy) => self.check_appraisal(signed, policy, NOW),
+            Entry::Attestation(attestation) => self.check_attestation(signed, attestation),
         }
     }
 
@@ -184,6 +191,16 @@ impl Index {
                 self.check_instance(signed, instance)?;
                 let of = (instance.package, instance.host);
                 self.instances.entry(of).or_default().push((height, instance.key));
+            }
+            Entry::Appraisal(policy) => {
+                self.check_appraisal(signed, policy, before)?;
+                self.appraisals.push((height, Arc::new(policy.clone())));
+            }
+            Entry::Attestation(attestation) => {
+                self.check_attestation(signed, attestation)?;
+                let host = attestation.signed.result.host;
+                let result = Arc::new(attestation.signed.clone());
+                self.attestations.entry(host).or_default().push((height, result));
             }
         }
         Ok(())
@@ -223,6 +240,30 @@ impl Index {
     pub fn instance(&self, package: B256, host: Address, height: Height) -> Option<Address> {
         let keys = self.instances.get(&(package, host))?;
         keys.iter().rev().find(|(since, _)| *since <= height).map(|(_, key)| *key)
+    }
+
+    /// What is asked of hosts' evidence after the block at `height`.
+    #[must_use]
+    pub fn appraisal(&self, height: Height) -> Option<Arc<AppraisalPolicy>> {
+        as_of(&self.appraisals, height)
+    }
+
+    /// The newest attestation result of a host after the block at `height`, whether it still holds or not.
+    #[must_use]
+    pub fn attestation(&self, host: Address, height: Height) -> Option<Arc<SignedResult>> {
+        as_of(self.attestations.get(&host)?, height)
+    }
+
+    /// Sequence of the next appraisal policy.
+    #[must_use]
+    pub fn next_appraisal_sequence(&self) -> u64 {
+        self.appraisals.len() as u64
+    }
+
+    /// Sequence of the next attestation result of this host.
+    #[must_use]
+    pub fn next_attestation_sequence(&self, host: Address) -> u64 {
+        self.attestations.get(&host).map_or(0, |results| results.len() as u64)
     }
 
     /// Whether any policy so far named this host. One that was named and is not any more was taken out.
@@ -348,6 +389,40 @@ impl Index {
             return Err(EntryError::Signer { who: "host", found: signer, expected: host.to_string() });
         }
         check_sequence("instance", sequence, self.instances.get(&(package, host)).map_or(0, Vec::len))
+    }
+
+    fn check_appraisal(
+        &self,
+        signed: &SignedEntry,
+        policy: &AppraisalPolicy,
+        before: Height,
+    ) -> Result<(), EntryError> {
+        policy.check()?;
+        let [administrator] = signed.signers(self.roots.registry, ["administrator"])?;
+        self.check_administrator(administrator, before)?;
+        check_sequence("appraisal", policy.sequence, self.appraisals.len())
+    }
+
+    fn check_attestation(&self, signed: &SignedEntry, attestation: &Attestation) -> Result<(), EntryError> {
+        let result = &attestation.signed.result;
+        let host = result.host;
+        if !self.hosts.contains_key(&host) {
+            return Err(EntryError::UnknownHost(host));
+        }
+        let [signer] = signed.signers(self.roots.registry, ["host"])?;
+        if signer != host {
+            return Err(EntryError::Signer { who: "host", found: signer, expected: host.to_string() });
+        }
+        let (_, policy) = self.appraisals.last().ok_or(EntryError::NoAppraisal)?;
+        attestation.signed.check(policy, self.roots.registry)?;
+        let before = self.attestations.get(&host).map_or(&[][..], Vec::as_slice);
+        check_sequence("attestation", attestation.sequence, before.len())?;
+        match before.last() {
+            Some((_, newest)) if newest.result.at > result.at => {
+                Err(EntryError::OlderResult { newest: newest.result.at, found: result.at })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_policy(&self, signed: &SignedEntry, policy: &Policy, before: Height) -> Result<(), EntryError> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
+use bletchley_attest::{AppraisalPolicy, SignedResult};
 use bletchley_crypto::Domain;
 use bletchley_ledger::Anchor;
 use bletchley_primitives::{BlockHash, Height};
@@ -82,5 +83,13 @@ impl RegistryView for MemoryRegistry {
 
     fn instance(&self, package: B256, host: Address, height: Height) -> Option<Address> {
         self.inner.read().0.instance(package, host, height)
+    }
+
+    fn appraisal(&self, height: Height) -> Option<Arc<AppraisalPolicy>> {
+        self.inner.read().0.appraisal(height)
+    }
+
+    fn attestation(&self, host: Address, height: Height) -> Option<Arc<SignedResult>> {
+        self.inner.read().0.attestation(host, height)
     }
 }

@@ -12,13 +12,14 @@ mod token;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
+use bletchley_attest::{AppraisalPolicy, SignedResult};
 use bletchley_ledger::{Anchor, PROTOCOL_VERSION_FIRST};
 use bletchley_primitives::Height;
 
 pub use entry::{
-    CLAIMS_MAX, Claim, EVIDENCE_SOFTWARE, Entry, EntryError, HostEntry, Instance, PAYLOAD_SIZE_BYTES_MAX,
-    RELEASED_MANIFEST_SIZE_BYTES_MAX, Release, ReleaseStatus, SIGNATURES_MAX, SignedEntry, StatusChange,
-    TEXT_SIZE_BYTES_MAX,
+    Attestation, CLAIMS_MAX, Claim, EVIDENCE_SOFTWARE, Entry, EntryError, HostEntry, Instance,
+    PAYLOAD_SIZE_BYTES_MAX, RELEASED_MANIFEST_SIZE_BYTES_MAX, Release, ReleaseStatus, SIGNATURES_MAX,
+    SignedEntry, StatusChange, TEXT_SIZE_BYTES_MAX,
 };
 pub use index::{Index, RegisteredPackage, Roots};
 pub use memory::MemoryRegistry;
@@ -57,6 +58,12 @@ pub trait RegistryView: Send + Sync {
 
     /// Key of a package on a host after the block at `height`, where it is not the one that the release names.
     fn instance(&self, package: B256, host: Address, height: Height) -> Option<Address>;
+
+    /// What is asked of hosts' evidence after the block at `height`.
+    fn appraisal(&self, height: Height) -> Option<Arc<AppraisalPolicy>>;
+
+    /// The newest attestation result of a host after the block at `height`, whether it still holds or not.
+    fn attestation(&self, host: Address, height: Height) -> Option<Arc<SignedResult>>;
 
     /// Protocol version of the registry's ledger at a height, and of blocks of other ledgers that name it as their anchor.
     fn protocol_version(&self, _height: Height) -> u32 {

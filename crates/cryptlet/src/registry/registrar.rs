@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use alloy_primitives::{Address, B256};
+use bletchley_attest::{AppraisalPolicy, SignedResult};
 use bletchley_primitives::{DecodeError, LedgerId};
 use bletchley_token::{Lock, OutputRef, SignedTx, TokenId, Transaction, TxBuilder, Witness};
 
 use super::{
-    Claim, Entry, EntryError, HostEntry, Instance, NAMESPACE, Release, ReleaseStatus, SignedEntry,
-    StatusChange, TokenRegistry,
+    Attestation, Claim, Entry, EntryError, HostEntry, Instance, NAMESPACE, Release, ReleaseStatus,
+    SignedEntry, StatusChange, TokenRegistry,
 };
 use crate::{
     content::{Content, ContentError, Durability},
@@ -194,6 +195,38 @@ impl Registrar<'_> {
         let signed =
             self.checked("a policy", Entry::Policy(Policy { sequence, ..policy }), &[administrator])?;
         self.transaction(&format!("policy/{sequence}"), "1", &signed, administrator)
+    }
+
+    /// What is asked of hosts' evidence, in the place of what was asked before; its sequence is set here. From then on a
+    /// host counts only with a result under this very policy.
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub fn set_appraisal(
+        &self,
+        policy: AppraisalPolicy,
+        administrator: &dyn Signer,
+    ) -> Result<SignedTx, RegisterError> {
+        let sequence = self.registry.with_index(super::Index::next_appraisal_sequence);
+        let entry = Entry::Appraisal(AppraisalPolicy { sequence, ..policy });
+        let signed = self.checked("an appraisal policy", entry, &[administrator])?;
+        self.transaction(&format!("appraisal/{sequence}"), "1", &signed, administrator)
+    }
+
+    /// That a verifier accepted this host's evidence.
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub fn register_attestation(
+        &self,
+        result: SignedResult,
+        host: &dyn Signer,
+    ) -> Result<SignedTx, RegisterError> {
+        let address = host.address();
+        let sequence = self.registry.with_index(|index| index.next_attestation_sequence(address));
+        let entry = Entry::Attestation(Attestation { sequence, signed: result });
+        let signed = self.checked(&format!("the attestation of host {address}"), entry, &[host])?;
+        self.transaction(&format!("attestation/{address}/{sequence}"), "1", &signed, host)
     }
 
     fn ledger(&self) -> LedgerId {

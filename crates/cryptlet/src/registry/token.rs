@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use alloy_primitives::{Address, B256};
+use bletchley_attest::{AppraisalPolicy, SignedResult};
 use bletchley_ledger::{Anchor, Machine, PROTOCOL_VERSION_FIRST};
 use bletchley_primitives::{BlockHash, Height, LedgerId};
 use bletchley_token::{EntryRevision, TokenMachine};
@@ -189,6 +190,14 @@ impl RegistryView for TokenRegistry {
 
     fn instance(&self, package: B256, host: Address, height: Height) -> Option<Address> {
         self.inner.read().index.instance(package, host, height)
+    }
+
+    fn appraisal(&self, height: Height) -> Option<Arc<AppraisalPolicy>> {
+        self.inner.read().index.appraisal(height)
+    }
+
+    fn attestation(&self, host: Address, height: Height) -> Option<Arc<SignedResult>> {
+        self.inner.read().index.attestation(host, height)
     }
 
     fn protocol_version(&self, height: Height) -> u32 {

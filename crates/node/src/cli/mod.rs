@@ -2,6 +2,7 @@
 
 mod accounts;
 mod announce;
+mod attest;
 mod consortium;
 mod cryptlet;
 mod demo;
@@ -57,6 +58,8 @@ enum Command {
     Token(token::TokenCommand),
     /// Cryptlets: write, test, publish, look up, call.
     Cryptlet(cryptlet::CryptletCommand),
+    /// What vouches for a host: show it, quote it, check it offline.
+    Attest(attest::AttestCommand),
     /// The named accounts of a data folder.
     Accounts(accounts::AccountsCommand),
     /// Found a consortium with others; show it, propose and vote while it runs.
@@ -125,6 +128,7 @@ impl Cli {
             Command::Check(check) => check.run(),
             Command::Token(token) => token.run(),
             Command::Cryptlet(cryptlet) => cryptlet.run().map(|()| 0),
+            Command::Attest(attest) => attest.run(),
             Command::Accounts(accounts) => accounts.run().map(|()| 0),
             Command::Consortium(consortium) => consortium.run().map(|()| 0),
             Command::Member(member) => member.run().map(|()| 0),

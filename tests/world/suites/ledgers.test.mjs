@@ -41,12 +41,19 @@ async function decide(...what) {
   assert.equal(proposed.code, 0, `${proposed.stdout}\n${proposed.stderr}`);
   const { number } = events(proposed).at(-1);
   for (const voter of ["bank-b", "manufacturer"]) {
+    await knows(consortium.named(voter), number, "open");
     const voted = await run(voter, "vote", "yes", `${number}`);
     assert.equal(voted.code, 0, `${voted.stdout}\n${voted.stderr}`);
   }
-  const { body } = await consortium.named("bank-a").get("/v1/consortium");
-  const found = JSON.parse(body).closed.find((closed) => closed.number === number);
-  assert.equal(found?.status.kind ?? found?.status, "accepted", body);
+  for (const member of consortium.living) await knows(member, number, "accepted");
+}
+
+/** Waits until a member has the block that a proposal came to this state with: members are a moment apart. */
+async function knows(member, number, status) {
+  await until(`${member.name} has proposal ${number} as ${status}`, async () => {
+    const { open, closed } = JSON.parse((await member.get("/v1/consortium")).body);
+    return [...open, ...closed].some((found) => found.number === number && found.status === status);
+  });
 }
 
 /** What a proposal is refused with. */
@@ -120,6 +127,20 @@ describe("a ledger of two of four members", options, () => {
     unwatch();
     (await hearer.transport.getRpcClient()).close();
     await proved(hash);
+  });
+
+  test("asks cryptlets, and both banks' hosts sign what its contract is told", async () => {
+    await consortium.isReady();
+    const { reader, wallet } = clients(consortium.named("bank-a"), BANKS);
+    const fees = { gas: 5_000_000n, maxFeePerGas: 0n, maxPriorityFeePerGas: 0n };
+    const delegating = artefact("Delegating");
+    const deployed = await wallet.deployContract({ ...delegating, ...fees });
+    const { contractAddress: address } = await reader.waitForTransactionReceipt({ hash: deployed });
+    const hash = await wallet.writeContract({ address, abi: delegating.abi, functionName: "countDelegated", args: [20240229], ...fees });
+    const { status, logs } = await reader.waitForTransactionReceipt({ hash });
+    assert.deepEqual([status, logs.length], ["success", 1]);
+    const other = clients(consortium.named("bank-b"), BANKS).reader;
+    await until("the other bank has checked it", () => other.getTransactionReceipt({ hash }));
   });
 
   test("is nowhere on the others: not on disk, not in an interface", async () => {

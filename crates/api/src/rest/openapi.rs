@@ -70,7 +70,7 @@ fn finality_operations() -> Vec<Operation> {
         .asking(&[("slots", "string", "Slots of the account's storage, with commas between them.")]),
         get(
             "/v1/certificates/{ledger}/{height}",
-            "What makes a block of the ledger `tokens` or `evm` final for outsiders.",
+            "What makes a block of a ledger of this node final for outsiders; `tokens` and `evm` are the first ones.",
             "BlockFinality",
         ),
     ]
@@ -238,7 +238,7 @@ pub(super) fn document() -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "Bletchley", "version": env!("CARGO_PKG_VERSION"),
-            "description": "Token ledger, registry and administration of one node. Ethereum JSON-RPC is at `/`. `specs/token.md` has every encoding.",
+            "description": "Token ledger, registry and administration of one node. Ethereum JSON-RPC is at `/`. A ledger that a vote created has the paths of its kind under `/ledgers/{name}`: `/v1/network` and `/v1/tokens/…`, or `/v1/evm/…` with JSON-RPC at `/ledgers/{name}` itself. `specs/token.md` has every encoding.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "paths": paths,

@@ -382,7 +382,8 @@ pub(crate) fn what_cannot_start_or_asks_too_much_is_not_loaded(kind: Kind) {
         assert!(matches!(loaded, Err(LoadError::Unusable { .. })), "{module}: {loaded:?}");
         is_alive(container);
     }
-    let many = "(core module $n) ".to_owned() + &"(core instance (instantiate $n)) ".repeat(40);
+    let many = "(core module $n) ".to_owned()
+        + &"(core instance (instantiate $n)) ".repeat(limits::CORE_INSTANCES_MAX as usize);
     let loaded = container
         .load(&package("utility", component("", &many, "", "", "(unreachable)")), Isolation::InProcess);
     assert!(matches!(loaded, Err(LoadError::Unusable { .. })), "{loaded:?}");

@@ -6,6 +6,7 @@
 mod support;
 
 mod guests;
+mod liar;
 mod pool;
 mod prison;
 mod same;

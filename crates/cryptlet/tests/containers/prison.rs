@@ -21,7 +21,7 @@ use bletchley_cryptlet::{
 };
 use tempfile::TempDir;
 
-use crate::{guests, support::invocation};
+use crate::{guests, liar, support::invocation};
 
 /// Argument of a worker that is a prisoner; the deed follows.
 const ARGUMENT: &str = "--prisoner=";
@@ -67,7 +67,7 @@ pub(crate) fn run_if_asked() -> Option<std::process::ExitCode> {
 
 /// A container whose workers do this deed, and one beside it that goes on with its work. Prisoners do not compile, so
 /// they get their code from a cache that honest workers fill.
-struct Scene {
+pub(crate) struct Scene {
     honest: ConfinedContainer,
     prison: ConfinedContainer,
     package: Package,
@@ -75,7 +75,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn of(deed: &str) -> Self {
+    pub(crate) fn of(deed: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let cache = Arc::new(AotCache::open(folder.path(), AotSecret::new([9; 32].into())).unwrap());
         let open =
@@ -89,8 +89,13 @@ impl Scene {
         Self { honest, prison, package, _folder: folder }
     }
 
+    /// Workers of the prison.
+    pub(crate) fn workers(&self) -> usize {
+        self.prison.workers().1
+    }
+
     /// What comes of the deed.
-    fn play(&self, timeout_ms: u64) -> Status {
+    pub(crate) fn play(&self, timeout_ms: u64) -> Status {
         let mut call = invocation("echo", guests::input());
         call.timeout_ms = timeout_ms;
         let outcome = self.prison.invoke(&self.package.id(), &call);
@@ -293,7 +298,10 @@ fn commit(deed: &str) -> String {
             "memory-bomb" => grow(1 << 20, libc::PROT_READ | libc::PROT_WRITE),
             "reserve-address-space" => grow(1 << 30, libc::PROT_NONE),
             "look-around" => look_around(),
-            _ => "no such deed".to_owned(),
+            _ => match deed.strip_prefix(liar::PREFIX) {
+                Some(name) => liar::lie(name),
+                None => "no such deed".to_owned(),
+            },
         }
     }
 }

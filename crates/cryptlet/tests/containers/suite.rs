@@ -10,7 +10,7 @@ use bletchley_cryptlet::{
 };
 use libtest_mimic::Trial;
 
-use crate::{guests, pool, prison, same};
+use crate::{guests, liar, pool, prison, same};
 
 /// The implementations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         prison::a_bomb_of_bytes_is_cut_at_the_limit_of_files,
         prison::what_is_there_to_see,
         prison::a_kernel_that_refuses_namespaces,
+        liar::no_lie_becomes_an_outcome,
         pool::a_crash_or_a_hang_leaves_other_calls_alone,
         pool::workers_are_kept_shared_with_nobody_and_gone_at_the_end,
         pool::a_node_that_is_killed_leaves_no_worker_behind,

@@ -322,7 +322,11 @@ impl SegmentStore {
         };
         let growing = match writer.live.clone().filter(|live| !full(live)) {
             Some(growing) => growing,
-            None => self.roll(writer.live.take(), block.meta.height)?,
+            None => {
+                // The mark of a full segment must not become durable before what it speaks of.
+                self.settle_log(writer)?;
+                self.roll(writer.live.take(), block.meta.height)?
+            }
         };
         let Segment::Live(live) = growing.segment.as_ref() else {
             return Err(io::ErrorKind::InvalidData.into());

@@ -70,7 +70,7 @@ fn whatever_cuts_a_run_leaves_a_beginning_of_it() {
     assert_reopens(&whole, &all, BLOCKS, "nothing happened");
     let operations = whole.operations();
     for at in 0..operations {
-        for seed in 0..3 {
+        for seed in 0..2 {
             for (fault, power) in [
                 (Fault::Crash, false),
                 (Fault::Crash, true),

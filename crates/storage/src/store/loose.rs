@@ -66,7 +66,7 @@ impl SegmentStore {
     }
 
     /// Syncs what was appended without, and marks it.
-    fn settle_log(&self, writer: &mut Writer) -> io::Result<()> {
+    pub(super) fn settle_log(&self, writer: &mut Writer) -> io::Result<()> {
         if !writer.unsettled {
             return Ok(());
         }

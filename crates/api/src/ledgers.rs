@@ -61,17 +61,13 @@ pub(crate) fn routes() -> Router<Shared> {
     Router::new().route(RPC_PATH, get(upgrade).post(post)).route(REST_PATH, any(below))
 }
 
-/// The JSON-RPC of a ledger, or the refusal that says why there is none.
-fn rpc_of(shared: &Shared, name: &str) -> Result<Shared, Response> {
-    let missing = |status, problem| Err(refuse(status, problem));
+/// The JSON-RPC of a ledger, or why there is none.
+fn rpc_of(shared: &Shared, name: &str) -> Result<Shared, String> {
     match shared.context.options().ledgers.get(name) {
-        None => missing(StatusCode::NOT_FOUND, unknown(name)),
-        Some(Mounted { rpc: None, .. }) => missing(
-            StatusCode::NOT_FOUND,
-            format!(
-                "ledger {name} is a token ledger: it has no JSON-RPC; ask /ledgers/{name}/v1/tokens instead"
-            ),
-        ),
+        None => Err(unknown(name)),
+        Some(Mounted { rpc: None, .. }) => Err(format!(
+            "ledger {name} is a token ledger: it has no JSON-RPC; ask /ledgers/{name}/v1/tokens instead"
+        )),
         Some(Mounted { rpc: Some(context), .. }) => Ok(Shared { context, ..shared.clone() }),
     }
 }
@@ -89,7 +85,7 @@ async fn post(
 ) -> Response {
     match rpc_of(&shared, &name) {
         Ok(shared) => post_to(&shared, asker, body).await,
-        Err(refusal) => refusal,
+        Err(problem) => refuse(StatusCode::NOT_FOUND, problem),
     }
 }
 
@@ -101,7 +97,7 @@ async fn upgrade(
 ) -> Response {
     match rpc_of(&shared, &name) {
         Ok(shared) => upgrade_to(shared, asker, socket),
-        Err(refusal) => refusal,
+        Err(problem) => refuse(StatusCode::NOT_FOUND, problem),
     }
 }
 

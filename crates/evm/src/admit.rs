@@ -111,6 +111,9 @@ pub(crate) struct Submitted {
     pub(crate) false_claims: Vec<usize>,
 }
 
+/// A transaction that may enter the pool, and its signer's key where recovery gave it.
+type Checked = (Arc<RecoveredTx>, Option<PublicKey>);
+
 /// Decodes transactions, recovers their signers in parallel, and puts them into the pool, all in one go. What another
 /// member sent is recovered only if it is neither in the pool nor in one of the last blocks.
 pub(crate) fn submit(core: &Arc<Core>, raws: Vec<ClaimedTx>, origin: Origin) -> Submitted {
@@ -125,7 +128,7 @@ pub(crate) fn submit(core: &Arc<Core>, raws: Vec<ClaimedTx>, origin: Origin) -> 
         let pool = core.pool.lock();
         (pool.base_fee(), pool.limits().tip_min)
     };
-    let checked: Vec<Result<(Arc<RecoveredTx>, Option<PublicKey>), SubmitError>> = arrivals
+    let checked: Vec<Result<Checked, SubmitError>> = arrivals
         .into_iter()
         .map(|arrival| match arrival? {
             Arrival::Known(refusal) => Err(refusal),

@@ -363,7 +363,7 @@ mod tests {
 
     /// Every other one with a claim.
     fn raws(sizes: &[usize]) -> Vec<ClaimedTx> {
-        let claim = |n: u8| (n % 2 == 0).then(|| PublicKey::from_bytes([n + 100; 64]));
+        let claim = |n: u8| n.is_multiple_of(2).then(|| PublicKey::from_bytes([n + 100; 64]));
         sizes.iter().zip(1u8..).map(|(size, n)| (vec![n; *size].into(), claim(n))).collect()
     }
 

@@ -270,6 +270,9 @@ impl MemberNetwork {
     }
 }
 
+/// An engine, and what it counts of others' misbehaviour if it does.
+type Counted = (Box<dyn Engine>, Option<Arc<Counters>>);
+
 /// The engine of a ledger on the network, and what it counts where it counts itself. It only follows in the epochs up to
 /// `abstains_through`.
 ///
@@ -281,7 +284,7 @@ pub(crate) fn engine_of(
     schedule: Arc<dyn Schedule>,
     ports: Ports,
     abstains_through: Option<u64>,
-) -> Result<(Box<dyn Engine>, Option<Arc<Counters>>)> {
+) -> Result<Counted> {
     let Ports { context, key, oracle, engine, .. } = ports;
     let pace = Duration::from_millis(agreement.block_ms);
     let heartbeat = Duration::from_millis(agreement.heartbeat_ms);

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Finds the certificates of a ledger of this node by its name.
+pub type FindFinality = dyn Fn(&str) -> Option<Arc<dyn FinalityReader>> + Send + Sync;
+
 /// Where the certificates of both ledgers are.
 #[derive(Clone)]
 pub struct Finalities {
@@ -22,7 +25,7 @@ pub struct Finalities {
     /// Of the EVM ledger.
     pub evm: Arc<dyn FinalityReader>,
     /// Of any ledger of this node, by its name.
-    pub of: Arc<dyn Fn(&str) -> Option<Arc<dyn FinalityReader>> + Send + Sync>,
+    pub of: Arc<FindFinality>,
 }
 
 /// What shows that the block at `height` is final. Members gather signatures behind a block, so that its certificate may

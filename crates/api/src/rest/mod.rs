@@ -17,7 +17,7 @@ mod sources;
 mod tokens;
 mod transactions;
 
-pub use finality::Finalities;
+pub use finality::{Finalities, FindFinality};
 pub use publishing::{LogLine, PublishError, Published, Publishing};
 
 use axum::Router;

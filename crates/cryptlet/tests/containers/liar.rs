@@ -94,7 +94,10 @@ pub(crate) fn lie(lie: &str) -> String {
     loop {
         // SAFETY: bytes that live longer than the call.
         unsafe { libc::write(CHANNEL, words.as_ptr().cast(), words.len()) };
-        while lie != "flood" {
+        if lie == "flood" {
+            continue;
+        }
+        loop {
             let mut byte = 0_u8;
             // SAFETY: room for one byte.
             unsafe { libc::read(CHANNEL, (&raw mut byte).cast(), 1) };

@@ -1,6 +1,7 @@
 //! The suite of the Container seam: what every implementation does with good and hostile guests, that all of them do the
 //! same to the last bit, and that a worker's jail holds code that has broken out of the engine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "prisoners tell their node by their output")]
 
 #[path = "../support/mod.rs"]
 mod support;

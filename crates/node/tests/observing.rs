@@ -172,7 +172,7 @@ fn somebody_elses_parser_reads_the_scrape(node: &Node) {
 
 fn probes_and_status_agree(node: &Node) {
     assert_eq!(node.get("/livez").status(), 200);
-    assert_eq!(node.json("/readyz"), json!({ "ready": true, "reasons": [] }));
+    assert_eq!(node.json("/readyz"), json!({ "ready": true, "reasons": [], "warnings": [] }));
     let status = node.json("/status");
     let ledgers: Vec<&str> =
         status["ledgers"].as_array().unwrap().iter().map(|l| l["name"].as_str().unwrap()).collect();

@@ -240,7 +240,9 @@ impl Drop for Member {
 /// Waits until a process that `up` started has ended: it may outlive `up` for a moment.
 fn await_end(pid: u32) -> Result<()> {
     let started = Instant::now();
-    while Path::new(&format!("/proc/{pid}/exe")).read_link().is_ok() {
+    // The first thread may be gone while others still hold the ports.
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    while Path::new(&format!("/proc/{pid}/exe")).read_link().is_ok() || threads() > 1 {
         if started.elapsed() > WAIT_MAX {
             bail!("process {pid} does not end");
         }
